@@ -1,0 +1,1 @@
+"""Methods that approximate p(x) exp(r(x) / temperature): one short file each."""

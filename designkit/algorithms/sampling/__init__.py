@@ -1,0 +1,1 @@
+"""Samplers: methods that draw designs from a model at inference time."""

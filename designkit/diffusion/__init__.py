@@ -1,0 +1,1 @@
+"""What noising is: processes that corrupt sequences and the laws of their reversal."""

@@ -1,0 +1,79 @@
+"""Every error a user can meet, and the exit code it ends in.
+
+::
+
+    DesignkitError                  1   internal failure
+    ├── UsageError                  2   wrong options, unknown names, refused outputs
+    │   ├── ConfigurationError      2   problems in presets, configuration files, --set (all listed)
+    │   └── OutputError             2   an output that exists or cannot be written
+    ├── InputError                  3   bad input data: names file, record, position, letter
+    ├── ArtifactError               4   a model or reward that is missing, corrupt or does not fit
+    │   ├── ModelError              4
+    │   └── RewardError             4
+    └── Interrupted                75   stopped by a signal or --max-time; --resume continues
+
+Exit 0 is a complete run, 5 a run that finished although some items failed, 130 Ctrl-C.
+Only ``cli.app.main`` turns an error into a message and an exit code.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+EXIT_OK = 0
+EXIT_SOME_ITEMS_FAILED = 5
+EXIT_KEYBOARD_INTERRUPT = 130
+
+
+class DesignkitError(Exception):
+    """Base of all errors that are shown as one line instead of a traceback."""
+
+    exit_code = 1
+
+
+class UsageError(DesignkitError):
+    """Options that contradict each other, an unknown name, an impossible request."""
+
+    exit_code = 2
+
+
+class ConfigurationError(UsageError):
+    """One or more problems in presets, configuration files or ``--set`` values.
+
+    Args:
+        problems: one line each, already naming file and line.
+    """
+
+    def __init__(self, problems: Sequence[str]):
+        self.problems = tuple(problems)
+        super().__init__("\n".join(self.problems))
+
+
+class OutputError(UsageError):
+    """An output that exists already, or that cannot be written."""
+
+
+class InputError(DesignkitError):
+    """Input data that cannot be used as it is."""
+
+    exit_code = 3
+
+
+class ArtifactError(DesignkitError):
+    """A model or reward that is missing, corrupt, or does not fit the request."""
+
+    exit_code = 4
+
+
+class ModelError(ArtifactError):
+    """A model that is unknown, incomplete, or whose files do not match their hashes."""
+
+
+class RewardError(ArtifactError):
+    """A reward that is unknown, cannot be loaded, or breaks the reward contract."""
+
+
+class Interrupted(DesignkitError):  # noqa: N818 - a state, not a mistake
+    """The run was stopped and can be resumed."""
+
+    exit_code = 75

@@ -1,0 +1,1 @@
+"""Sequences in, designs out, and the record of how they were made."""

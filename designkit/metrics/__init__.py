@@ -1,0 +1,1 @@
+"""How good sequences and models are: naturalness, accuracy, diversity, and the honest baselines."""

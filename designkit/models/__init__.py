@@ -1,0 +1,1 @@
+"""What computes: denoisers, predictors, and the models that the registry stores."""

@@ -1,0 +1,132 @@
+"""Counter-based noise: every number is a function of what it is for, never of what was drawn before.
+
+A number is addressed by (seed, purpose, item, step, candidate, position). The same design therefore
+gets the same noise in any batch, on any shard, and after any resume, and nothing has to be saved or
+restored. The generator is Philox-4x32-10 (Salmon et al. 2011, "Parallel random numbers: as easy as
+1, 2, 3"), written in int64 tensor operations, so CPU and CUDA give the same bits.
+"""
+
+from __future__ import annotations
+
+import zlib
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+_WORD = 0xFFFFFFFF
+_MULTIPLIERS = (0xD2511F53, 0xCD9E8D57)
+_WEYL = (0x9E3779B9, 0xBB67AE85)
+_ROUNDS = 10
+
+MAX_SEED = _WORD
+
+
+def philox(
+    counter: tuple[Tensor, Tensor, Tensor, Tensor], key: tuple[int, int]
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Philox-4x32-10: four 32-bit words from a 128-bit counter and a 64-bit key.
+
+    Args:
+        counter: four int64 tensors of values in [0, 2**32), broadcastable to one shape.
+        key: two integers in [0, 2**32).
+
+    Returns:
+        Four int64 tensors of values in [0, 2**32).
+    """
+    c0, c1, c2, c3 = counter
+    k0, k1 = key
+    for _ in range(_ROUNDS):
+        # int64 products wrap modulo 2**64; shift and mask read their unsigned halves.
+        product_0 = c0 * _MULTIPLIERS[0]
+        product_1 = c2 * _MULTIPLIERS[1]
+        c0, c1, c2, c3 = (
+            ((product_1 >> 32) & _WORD) ^ c1 ^ k0,
+            product_1 & _WORD,
+            ((product_0 >> 32) & _WORD) ^ c3 ^ k1,
+            product_0 & _WORD,
+        )
+        k0 = (k0 + _WEYL[0]) & _WORD
+        k1 = (k1 + _WEYL[1]) & _WORD
+    return c0, c1, c2, c3
+
+
+@dataclass(frozen=True)
+class Noise:
+    """The noise of a batch of items.
+
+    Args:
+        seed: 0 to 2**32 - 1.
+        item: (B,) int64 index of each row's design (or training example); what a row's noise
+            depends on instead of its place in the batch.
+        step: denoising step, optimizer update or round: an integer, or (B,) int64.
+    """
+
+    seed: int
+    item: Tensor
+    step: int | Tensor = 0
+
+    def at(self, step: int | Tensor) -> Noise:
+        """The same items at another step."""
+        return replace(self, step=step)
+
+    def rows(self, index: Tensor) -> Noise:
+        """The noise of some rows, given by index or boolean mask."""
+        step = self.step if isinstance(self.step, int) else self.step[index]
+        return replace(self, item=self.item[index], step=step)
+
+    def uniform(
+        self,
+        purpose: str,
+        positions: int | Tensor | None = None,
+        candidates: int | Tensor | None = None,
+    ) -> Tensor:
+        """Uniform numbers in (0, 1), float64, with 52 random bits each.
+
+        Args:
+            purpose: what the numbers are for; different purposes are independent.
+            positions: their number L, or (B, P) int64 positions to draw for.
+            candidates: their number M, or (B,) int64 candidate of each row.
+
+        Returns:
+            (B,), (B, L), (B, M) or (B, M, L). With a tensor of candidates there is no M axis.
+        """
+        import torch
+
+        device = self.item.device
+        step = torch.as_tensor(self.step, dtype=torch.int64, device=device)
+        candidate = torch.zeros((), dtype=torch.int64, device=device)
+        position = torch.zeros((), dtype=torch.int64, device=device)
+        item = self.item
+        if isinstance(candidates, int):
+            item, step = item[:, None], step[..., None]
+            candidate = torch.arange(candidates, device=device)
+        elif candidates is not None:
+            candidate = candidates
+        if positions is not None:
+            item, step, candidate = item[..., None], step[..., None], candidate[..., None]
+            if isinstance(positions, int):
+                position = torch.arange(positions, device=device)
+            else:
+                position = positions if not isinstance(candidates, int) else positions[:, None]
+        key = (self.seed & _WORD, zlib.crc32(purpose.encode()))
+        shape = torch.broadcast_shapes(item.shape, step.shape, candidate.shape, position.shape)
+        counter = (
+            item & _WORD,
+            (step & 0xFFFFFF) | (((item >> 32) & 0xFF) << 24),
+            candidate,
+            position,
+        )
+        high, low, _, _ = philox(counter, key)
+        # 52 bits and a half: exact in float64, and neither 0 nor 1.
+        bits = (((high << 32) | low) >> 12) & ((1 << 52) - 1)
+        return ((bits.to(torch.float64) + 0.5) * 2.0**-52).expand(shape)
+
+
+def noise_for(seed: int, count: int, *, start: int = 0, device: torch.device | str = "cpu") -> Noise:
+    """The noise of ``count`` consecutive items, the first being ``start``."""
+    import torch
+
+    return Noise(seed, torch.arange(start, start + count, device=device))

@@ -1,0 +1,1 @@
+"""What a command does: resolve settings, build the parts, run them, write results."""

@@ -1,0 +1,1 @@
+"""Trained models on disk: names, versions, hashes, lineage, cards."""
