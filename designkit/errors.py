@@ -9,7 +9,8 @@
     ├── InputError                  3   bad input data: names file, record, position, letter
     ├── ArtifactError               4   a model or reward that is missing, corrupt or does not fit
     │   ├── ModelError              4
-    │   └── RewardError             4
+    │   ├── RewardError             4
+    │   └── PluginError             4
     └── Interrupted                75   stopped by a signal or --max-time; --resume continues
 
 Exit 0 is a complete run, 5 a run that finished although some items failed, 130 Ctrl-C.
@@ -18,7 +19,7 @@ Only ``cli.app.main`` turns an error into a message and an exit code.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 EXIT_OK = 0
 EXIT_SOME_ITEMS_FAILED = 5
@@ -73,7 +74,29 @@ class RewardError(ArtifactError):
     """A reward that is unknown, cannot be loaded, or breaks the reward contract."""
 
 
+class PluginError(ArtifactError):
+    """A plugin other than a reward that cannot be loaded."""
+
+
 class Interrupted(DesignkitError):  # noqa: N818 - a state, not a mistake
     """The run was stopped and can be resumed."""
 
     exit_code = 75
+
+
+def did_you_mean(name: str, known: Iterable[str], prefix: str = "") -> str:
+    """The end of a message about an unknown name.
+
+    Args:
+        name: what was asked for.
+        known: what there is.
+        prefix: put before the suggestion, such as the path of a key.
+
+    Returns:
+        ``"; did you mean 'x'?"`` for the closest known name, or an empty string.
+    """
+    from difflib import get_close_matches
+
+    spelt = {word.lower().replace("-", "_"): word for word in known}
+    close = get_close_matches(name.lower().replace("-", "_"), spelt, n=1, cutoff=0.6)
+    return f"; did you mean '{prefix}{spelt[close[0]]}'?" if close else ""
