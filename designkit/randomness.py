@@ -62,11 +62,13 @@ class Noise:
         item: (B,) int64 index of each row's design (or training example); what a row's noise
             depends on instead of its place in the batch.
         step: denoising step, optimizer update or round: an integer, or (B,) int64.
+        candidate: which of an item's candidates each row is: an integer, or (B,) int64.
     """
 
     seed: int
     item: Tensor
     step: int | Tensor = 0
+    candidate: int | Tensor = 0
 
     def at(self, step: int | Tensor) -> Noise:
         """The same items at another step."""
@@ -75,42 +77,54 @@ class Noise:
     def rows(self, index: Tensor) -> Noise:
         """The noise of some rows, given by index or boolean mask."""
         step = self.step if isinstance(self.step, int) else self.step[index]
-        return replace(self, item=self.item[index], step=step)
+        candidate = self.candidate if isinstance(self.candidate, int) else self.candidate[index]
+        return Noise(self.seed, self.item[index], step, candidate)
+
+    def repeat(self, candidates: int) -> Noise:
+        """Each row ``candidates`` times in a row, numbered as that item's candidates 0, 1, ...
+
+        Returns:
+            The noise of B * candidates rows.
+        """
+        import torch
+
+        count = self.item.shape[0]
+        number = torch.arange(candidates, device=self.item.device).repeat(count)
+        step = self.step if isinstance(self.step, int) else self.step.repeat_interleave(candidates)
+        return Noise(self.seed, self.item.repeat_interleave(candidates), step, number)
 
     def uniform(
         self,
         purpose: str,
         positions: int | Tensor | None = None,
-        candidates: int | Tensor | None = None,
+        candidates: int | None = None,
     ) -> Tensor:
         """Uniform numbers in (0, 1), float64, with 52 random bits each.
 
         Args:
             purpose: what the numbers are for; different purposes are independent.
-            positions: their number L, or (B, P) int64 positions to draw for.
-            candidates: their number M, or (B,) int64 candidate of each row.
+            positions: their number L, or (B, L) int64 positions to draw for.
+            candidates: their number M: adds an axis, counted on from each row's own candidate.
 
         Returns:
-            (B,), (B, L), (B, M) or (B, M, L). With a tensor of candidates there is no M axis.
+            (B,), (B, L), (B, M) or (B, M, L).
         """
         import torch
 
         device = self.item.device
-        step = torch.as_tensor(self.step, dtype=torch.int64, device=device)
-        candidate = torch.zeros((), dtype=torch.int64, device=device)
-        position = torch.zeros((), dtype=torch.int64, device=device)
         item = self.item
-        if isinstance(candidates, int):
-            item, step = item[:, None], step[..., None]
-            candidate = torch.arange(candidates, device=device)
-        elif candidates is not None:
-            candidate = candidates
+        step = torch.as_tensor(self.step, device=device).expand_as(item)
+        candidate = torch.as_tensor(self.candidate, device=device).expand_as(item)
+        position = torch.zeros((), dtype=torch.int64, device=device)
+        if candidates is not None:
+            item, step = item[:, None], step[:, None]
+            candidate = candidate[:, None] + torch.arange(candidates, device=device)
         if positions is not None:
             item, step, candidate = item[..., None], step[..., None], candidate[..., None]
             if isinstance(positions, int):
                 position = torch.arange(positions, device=device)
             else:
-                position = positions if not isinstance(candidates, int) else positions[:, None]
+                position = positions if candidates is None else positions[:, None]
         key = (self.seed & _WORD, zlib.crc32(purpose.encode()))
         shape = torch.broadcast_shapes(item.shape, step.shape, candidate.shape, position.shape)
         counter = (

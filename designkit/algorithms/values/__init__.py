@@ -1,0 +1,1 @@
+"""Value estimators: what a half-decoded sequence is expected to be worth."""

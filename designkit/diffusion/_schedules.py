@@ -1,0 +1,40 @@
+"""Noise schedules: the share of signal left at time t, alpha(t), with alpha(0) = 1, alpha(1) = 0."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """alpha and its inverse, elementwise on tensors of times or of signal shares in [0, 1]."""
+
+    alpha: Callable[[Tensor], Tensor]
+    time_of: Callable[[Tensor], Tensor]
+    nelbo_weight: Callable[[Tensor], Tensor]
+
+
+def _cosine_alpha(t: Tensor) -> Tensor:
+    return 1 - (math.pi / 2 * (1 - t)).cos()
+
+
+# nelbo_weight is -alpha'(t) / (1 - alpha(t)) (Sahoo et al. 2024, "Simple and effective masked
+# diffusion language models", eq. 10).
+SCHEDULES = {
+    "linear": Schedule(
+        alpha=lambda t: 1 - t,
+        time_of=lambda alpha: 1 - alpha,
+        nelbo_weight=lambda t: 1 / t,
+    ),
+    "cosine": Schedule(
+        alpha=_cosine_alpha,
+        time_of=lambda alpha: 1 - (1 - alpha).acos() * 2 / math.pi,
+        nelbo_weight=lambda t: math.pi / 2 * (math.pi / 2 * (1 - t)).tan(),
+    ),
+}

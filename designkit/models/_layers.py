@@ -1,0 +1,101 @@
+"""Layers shared by the networks; activations are (B, L, channels) in memory."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as functional
+from torch import Tensor, nn
+
+
+class Conv(nn.Module):
+    """Same-length dilated convolution of (B, L, C) activations.
+
+    It runs as a channels-last 2-D convolution of height 1, which avoids the transposed copies that
+    a 1-D convolution makes around every normalisation, and leaves out taps that would reach only
+    the padding of this length. Both are exact.
+
+    Args:
+        channels_in: C of the input.
+        channels_out: C of the output.
+        kernel: odd number of taps.
+        dilation: distance between taps.
+    """
+
+    def __init__(self, channels_in: int, channels_out: int, kernel: int, dilation: int = 1):
+        super().__init__()
+        conv = nn.Conv1d(channels_in, channels_out, kernel)
+        self.weight = conv.weight  # (C_out, C_in, kernel)
+        self.bias = conv.bias
+        self.dilation = dilation
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, L, C_in) to (B, L, C_out)."""
+        half = self.weight.shape[2] // 2
+        reach = min(half, (x.shape[1] - 1) // self.dilation)
+        weight = self.weight[:, :, half - reach : half + reach + 1].unsqueeze(2)
+        y = functional.conv2d(
+            x.transpose(1, 2).unsqueeze(2),
+            weight.contiguous(memory_format=torch.channels_last),
+            self.bias,
+            padding=(0, reach * self.dilation),
+            dilation=(1, self.dilation),
+        )
+        return y.squeeze(2).transpose(1, 2)
+
+
+class ResidualConv(nn.Module):
+    """x + dropout(relu(conv(norm(x)))), the residual layer of the reference DNA networks."""
+
+    def __init__(self, channels: int, kernel: int, dilation: int, dropout: float):
+        super().__init__()
+        self.norm = nn.LayerNorm(channels)
+        self.conv = Conv(channels, channels, kernel, dilation)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, x: Tensor, valid: Tensor | None = None) -> Tensor:
+        """(B, L, C) to (B, L, C); ``valid`` (B, L, 1) hides padding from its neighbours."""
+        y = self.norm(x) if valid is None else self.norm(x) * valid
+        return x + self.dropout(functional.relu(self.conv(y)))
+
+
+class Composition(nn.Module):
+    """Embeds what is known of the whole sequence: letter shares and the share of masked positions.
+
+    Convolutions see a window; where most of it is masked, the composition of all visible letters is
+    the best guide. Shares are shrunk towards uniform by one pseudocount a letter.
+
+    Args:
+        size: number of letters K.
+        channels: width of the embedding.
+    """
+
+    def __init__(self, size: int, channels: int):
+        super().__init__()
+        self.size = size
+        self.dense = nn.Sequential(
+            nn.Linear(size + 1, channels), nn.GELU(), nn.Linear(channels, channels)
+        )
+
+    def forward(self, x_t: Tensor, valid: Tensor | None) -> Tensor:
+        """(B, L, V) noisy one-hots or probabilities to (B, 1, channels)."""
+        letters = x_t[..., : self.size] if valid is None else x_t[..., : self.size] * valid
+        counts = letters.sum(1)
+        visible = counts.sum(1, keepdim=True)
+        length = x_t.shape[1] if valid is None else valid.sum(1)
+        shares = self.size * (counts + 1) / (visible + self.size) - 1
+        return self.dense(torch.cat([shares, visible / length], dim=1))[:, None]  # type: ignore[no-any-return]
+
+
+class FourierTime(nn.Module):
+    """Random Fourier features of the time and a dense layer: (B,) to (B, 1, channels)."""
+
+    def __init__(self, channels: int, scale: float = 30.0):
+        super().__init__()
+        self.register_buffer("frequencies", torch.randn(channels // 2) * scale)
+        self.dense = nn.Linear(2 * (channels // 2), channels)
+
+    def forward(self, t: Tensor) -> Tensor:
+        """Embed times in [0, 1]."""
+        angle = t[:, None] * self.frequencies * (2 * torch.pi)  # type: ignore[operator]
+        features = torch.cat([angle.sin(), angle.cos()], dim=-1)
+        return functional.relu(self.dense(features))[:, None]

@@ -1,0 +1,313 @@
+"""Denoisers, the diffusion models built on them, and predictors.
+
+Network modules keep their activations as (B, L, channels). Plugins of this room are settings
+classes (``CNNDenoiser``, ``ConvGRUPredictor``): cheap to import, they build the network on request.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from designkit.errors import ModelError
+from designkit.settings import Settings
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor, nn
+
+    from designkit.alphabet import Alphabet
+    from designkit.diffusion.base import DiffusionProcess
+    from designkit.randomness import Noise
+
+CPU_ROWS = 16
+"""Rows of every network call on a CPU. Kernels round differently for different row counts, so a
+fixed count makes a row's result independent of the batch; 16 rows also keep activations in cache."""
+
+
+class DenoiserSettings(Settings):
+    """Settings of a denoiser network."""
+
+    @abstractmethod
+    def build(self, states: int, size: int) -> nn.Module:
+        """A network from noisy one-hots or probabilities (B, L, V) and times to logits (B, L, K).
+
+        Args:
+            states: number of noisy tokens V.
+            size: number of letters K.
+        """
+
+
+class PredictorSettings(Settings):
+    """Settings of a predictor network."""
+
+    @abstractmethod
+    def build(self, size: int, outputs: int, length: int) -> nn.Module:
+        """A network from one-hots or probabilities (B, L, K) to standardised labels (B, outputs).
+
+        Args:
+            size: number of letters K.
+            outputs: number of labels.
+            length: L, the canvas on which every sequence is laid, flanks included.
+        """
+
+
+@dataclass
+class CallCounter:
+    """How often a network was asked, and for how many sequences (padding not counted)."""
+
+    calls: int = 0
+    rows: int = 0
+
+    def add(self, rows: int) -> None:
+        """Count one call for ``rows`` sequences."""
+        self.calls += 1
+        self.rows += rows
+
+
+@dataclass(frozen=True)
+class LengthLaw:
+    """The lengths a model was trained on, and how often each occurred.
+
+    Args:
+        counts: length to number of training sequences.
+    """
+
+    counts: Mapping[int, int]
+
+    @classmethod
+    def fit(cls, lengths: Sequence[int]) -> LengthLaw:
+        """The empirical law of the given lengths."""
+        from collections import Counter
+
+        return cls(dict(sorted(Counter(int(length) for length in lengths).items())))
+
+    @property
+    def minimum(self) -> int:
+        """Shortest training length."""
+        return min(self.counts)
+
+    @property
+    def maximum(self) -> int:
+        """Longest training length."""
+        return max(self.counts)
+
+    @property
+    def fixed(self) -> int | None:
+        """The only length, or None."""
+        return self.minimum if len(self.counts) == 1 else None
+
+    def sample(self, noise: Noise) -> list[int]:
+        """A length for each row of ``noise``."""
+        import torch
+
+        from designkit.diffusion.base import categorical
+
+        lengths = list(self.counts)
+        weights = torch.tensor([self.counts[n] for n in lengths], dtype=torch.float64)
+        uniform = noise.uniform("length").cpu()
+        picked = categorical(weights.expand(len(uniform), -1), uniform)
+        return [lengths[i] for i in picked.tolist()]
+
+    def to_dict(self) -> dict[str, int]:
+        """JSON form: length as text to count."""
+        return {str(length): count for length, count in self.counts.items()}
+
+    @classmethod
+    def from_dict(cls, fields: Mapping[str, int]) -> LengthLaw:
+        """Read the form of ``to_dict``."""
+        return cls({int(length): int(count) for length, count in fields.items()})
+
+
+def one_hot(x: Tensor, states: int) -> Tensor:
+    """(B, L) tokens as (B, L, states) float one-hots; (B, L, states) floats as they are."""
+    import torch.nn.functional as functional
+
+    return functional.one_hot(x, states).float() if x.ndim == 2 else x
+
+
+def in_fixed_chunks(
+    function: Any, arrays: Sequence[Tensor], rows: int | None, largest: int = 4096
+) -> Tensor:
+    """Apply a row-wise function in chunks.
+
+    Args:
+        function: from tensors of n rows each to one tensor of n rows.
+        arrays: tensors of N rows each.
+        rows: rows of every call, the last one padded by repeating its last row; None gives chunks
+            of at most ``largest`` rows without padding.
+        largest: chunk size where ``rows`` is None.
+
+    Returns:
+        (N, ...), in order.
+    """
+    import torch
+
+    results = []
+    for start in range(0, arrays[0].shape[0], rows or largest):
+        chunk = [array[start : start + (rows or largest)] for array in arrays]
+        count = chunk[0].shape[0]
+        if rows and count < rows:
+            chunk = [torch.cat([c, c[-1:].expand(rows - count, *c.shape[1:])]) for c in chunk]
+        results.append(function(*chunk)[:count])
+    return results[0] if len(results) == 1 else torch.cat(results)
+
+
+@dataclass
+class DiffusionModel:
+    """A generative prior: denoiser, noise process, alphabet and length law.
+
+    Args:
+        denoiser: network from (B, L, V) inputs and times (B,) to logits (B, L, K).
+        process: the noise process it was trained for.
+        alphabet: its letters.
+        length_law: of its training sequences.
+        name: as in the registry.
+        sha256: hash of the stored weights, "" for a model that is not stored.
+        precision: ``fp32`` or ``bf16`` (autocast).
+    """
+
+    denoiser: nn.Module
+    process: DiffusionProcess
+    alphabet: Alphabet
+    length_law: LengthLaw
+    name: str = ""
+    sha256: str = ""
+    precision: str = "fp32"
+    counter: CallCounter = field(default_factory=CallCounter)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return next(self.denoiser.parameters()).device
+
+    def logits(self, x_t: Tensor, t: Tensor) -> Tensor:
+        """Denoiser logits (B, L, K) of tokens (B, L) or relaxed (B, L, V) inputs; counted."""
+        import torch
+
+        self.counter.add(x_t.shape[0])
+        device = self.device
+
+        def call(x: Tensor, times: Tensor) -> Tensor:
+            with torch.autocast(device.type, torch.bfloat16, enabled=self.precision == "bf16"):
+                logits: Tensor = self.denoiser(one_hot(x, self.process.states), times)
+            return logits.float()
+
+        return in_fixed_chunks(call, [x_t, t], CPU_ROWS if device.type == "cpu" else None)
+
+    def predict_x_0(self, x_t: Tensor, t: Tensor) -> Tensor:
+        """Probabilities of the clean letters.
+
+        Args:
+            x_t: (B, L) noisy tokens.
+            t: (B,) times in [0, 1].
+
+        Returns:
+            (B, L, K) float32; rows sum to 1, one-hot where x_t leaves no doubt.
+        """
+        return self.process.x_0_probs(self.logits(x_t, t), x_t)
+
+    def log_likelihood(self, tokens: Tensor, draws: int = 32) -> tuple[Tensor, Tensor]:
+        """Estimate of log p(tokens | length) in nats and its standard error, both (B,) float64."""
+        import torch
+
+        batches = tokens.split(64)
+        with torch.inference_mode():
+            parts = [self.process.log_likelihood(self.predict_x_0, x, draws) for x in batches]
+        return torch.cat([p[0] for p in parts]), torch.cat([p[1] for p in parts])
+
+
+@dataclass
+class Predictor:
+    """A trained reward network, usually an ensemble, in the units of its labels.
+
+    Sequences shorter than the longest training sequence are laid on a canvas of that length; the
+    free positions to their right are unknown letters, uniform over the alphabet.
+
+    Args:
+        members: networks from (B, L, K) one-hots or probabilities to (B, outputs).
+        alphabet: its letters.
+        outputs: name, unit and direction of each output.
+        mean: (outputs,) added to the standardised network output after scaling.
+        scale: (outputs,) factor from standardised to label units.
+        length_law: of its training sequences.
+        reverse_complement: average the predictions of both strands.
+        flanks: constant sequences that stand left and right of every sequence in the construct
+            that was measured; the networks see them too.
+    """
+
+    members: Sequence[nn.Module]
+    alphabet: Alphabet
+    outputs: Sequence[Mapping[str, Any]]
+    mean: Tensor
+    scale: Tensor
+    length_law: LengthLaw
+    reverse_complement: bool = False
+    flanks: tuple[str, str] = ("", "")
+    name: str = ""
+    sha256: str = ""
+    counter: CallCounter = field(default_factory=CallCounter)
+
+    def __post_init__(self) -> None:
+        if self.reverse_complement and self.alphabet.complement_tokens is None:
+            raise ModelError(f"{self.name}: the {self.alphabet.name} alphabet has no complement")
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return next(self.members[0].parameters()).device
+
+    def predict(self, tokens: Tensor) -> Tensor:
+        """Predicted labels of (B, L) tokens, (B, members, outputs), in label units."""
+        import torch
+
+        with torch.inference_mode():
+            return self.predict_relaxed(one_hot(tokens, self.alphabet.size))
+
+    def predict_relaxed(self, probs: Tensor) -> Tensor:
+        """Predicted labels of (B, L, K) letter probabilities, (B, members, outputs); autograd.
+
+        Raises:
+            ModelError: sequences longer than any the predictor was trained on.
+        """
+        if probs.shape[1] > self.length_law.maximum:
+            raise ModelError(
+                f"{self.name or 'predictor'}: reads at most {self.length_law.maximum} letters, "
+                f"not {probs.shape[1]}"
+            )
+        self.counter.add(probs.shape[0])
+        rows = CPU_ROWS if self.device.type == "cpu" else None
+        return in_fixed_chunks(self._forward, [probs], rows)
+
+    def strands(self, probs: Tensor) -> list[Tensor]:
+        """What the networks see of (B, L, K) probabilities: the construct, on one or both strands.
+
+        Returns:
+            One or two tensors (B, L + flanks, K).
+        """
+        import torch
+
+        count, length, size = probs.shape
+        left, right = (
+            one_hot(torch.as_tensor(self.alphabet.encode([flank])), size).to(probs.device)
+            for flank in self.flanks
+        )
+        unknown = probs.new_full((count, self.length_law.maximum - length, size), 1 / size)
+        construct = torch.cat(
+            [left.expand(count, -1, -1), probs, right.expand(count, -1, -1), unknown], dim=1
+        )
+        complement = self.alphabet.complement_tokens
+        if not self.reverse_complement or complement is None:
+            return [construct]
+        return [construct, construct.flip(1)[..., list(complement)]]
+
+    def _forward(self, probs: Tensor) -> Tensor:
+        import torch
+
+        strands = self.strands(probs)
+        predicted = [
+            torch.stack([member(strand) for strand in strands]).mean(0) for member in self.members
+        ]
+        return torch.stack(predicted, dim=1) * self.scale + self.mean

@@ -1,0 +1,327 @@
+"""The only optimizer loop: priors, predictors and fine-tuning all step through it.
+
+A run is a function of (task, settings, seed). The order of the data, the noise of the loss, dropout
+and the learning rate are all functions of the update number, so a checkpoint holds weights,
+optimizer moments and that number, and a resumed run ends in the same weights bit for bit (on a CPU
+with the same number of threads).
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, Protocol
+
+import torch
+from accelerate import Accelerator
+from pydantic import Field
+from safetensors import safe_open
+from safetensors.torch import save_file
+
+from designkit.errors import DesignkitError, Interrupted, ModelError, UsageError
+from designkit.randomness import Noise, noise_for
+from designkit.settings import Settings
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+CHECKPOINT = "last.safetensors"
+BEST = "best.safetensors"
+METRICS = "metrics.jsonl"
+
+
+class OptimizerSettings(Settings):
+    """AdamW with warm-up, gradient clipping and an exponential moving average of the weights.
+
+    Attributes:
+        updates: optimizer updates at most.
+        batch_size: examples per update, over all processes.
+        learning_rate: at the end of the warm-up.
+        schedule: ``cosine`` falls to 0 at the last update.
+        warmup: updates of linear warm-up.
+        weight_decay: decoupled, as in AdamW.
+        betas: decay of the first and second moment.
+        gradient_clip: largest norm of the gradient.
+        ema_decay: of the averaged weights; warmed up as min(decay, (1 + n) / (10 + n)).
+        evaluate_every: updates between evaluations on the validation set.
+        patience: evaluations without improvement before stopping; 0 never stops early.
+        checkpoint_every: updates between checkpoints.
+    """
+
+    updates: int = Field(10_000, ge=1)
+    batch_size: int = Field(128, ge=1)
+    learning_rate: float = Field(3e-4, gt=0)
+    schedule: Literal["constant", "cosine"] = "cosine"
+    warmup: int = Field(100, ge=0)
+    weight_decay: float = Field(0.0, ge=0)
+    betas: tuple[float, float] = (0.9, 0.999)
+    gradient_clip: float = Field(1.0, gt=0)
+    ema_decay: float = Field(0.999, ge=0, lt=1)
+    evaluate_every: int = Field(200, ge=1)
+    patience: int = Field(0, ge=0)
+    checkpoint_every: int = Field(200, ge=1)
+
+    def rate(self, update: int) -> float:
+        """Learning rate of update 0, 1, ..."""
+        warm = min(1.0, (update + 1) / self.warmup) if self.warmup else 1.0
+        if self.schedule == "constant":
+            return self.learning_rate * warm
+        done = max(0, update - self.warmup) / max(1, self.updates - self.warmup)
+        return self.learning_rate * warm * 0.5 * (1 + math.cos(math.pi * min(1.0, done)))
+
+
+class Task(Protocol):
+    """What is trained: a loss over numbered examples, and a held-out evaluation."""
+
+    examples: int
+
+    def loss(self, module: nn.Module, rows: Tensor, noise: Noise) -> Tensor:
+        """Loss (B,) of the examples ``rows`` (B,); ``noise`` has one item per example."""
+        ...
+
+    def evaluate(self, module: nn.Module) -> dict[str, float]:
+        """Validation metrics; ``loss`` (lower is better) chooses the best weights."""
+        ...
+
+
+class Progress(Protocol):
+    """Where a run reports to."""
+
+    def advance(self, update: int, metrics: Mapping[str, float]) -> None:
+        """One update is done; ``metrics`` are the latest known."""
+        ...
+
+
+@dataclass
+class State:
+    """Where a run stands; stored in the checkpoint's header."""
+
+    update: int = 0
+    best_update: int = 0
+    best_loss: float = math.inf
+    since_best: int = 0
+    finished: bool = False
+    metrics: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class TrainingResult:
+    """Weights with the best validation loss, and how the run went."""
+
+    weights: dict[str, Tensor]
+    state: State
+    resumed_from: int
+
+
+def batch_rows(settings: OptimizerSettings, examples: int, seed: int, update: int) -> Tensor:
+    """Examples of one update: consecutive places in an endless row of shuffled epochs.
+
+    Returns:
+        (batch_size,) int64.
+    """
+    place = torch.arange(settings.batch_size) + update * settings.batch_size
+    epochs = place // examples
+    shuffled = {
+        epoch: noise_for(seed, examples).at(epoch).uniform("epoch-order").argsort()
+        for epoch in epochs.unique().tolist()
+    }
+    return torch.cat([shuffled[e][place[epochs == e] % examples] for e in sorted(shuffled)])
+
+
+def train(
+    module: nn.Module,
+    task: Task,
+    settings: OptimizerSettings,
+    *,
+    run_dir: Path,
+    seed: int,
+    accelerator: Accelerator,
+    precision: str = "fp32",
+    resume: bool = False,
+    progress: Progress | None = None,
+    should_stop: Callable[[], bool] = lambda: False,
+) -> TrainingResult:
+    """Train a module, keeping a checkpoint, the best weights and a log in ``run_dir``.
+
+    Args:
+        module: starts from its present weights unless a checkpoint is resumed.
+        task: the loss and the evaluation.
+        settings: of the optimizer.
+        run_dir: existing folder for ``last.safetensors``, ``best.safetensors``, ``metrics.jsonl``.
+        seed: of the data order, the noise and dropout.
+        accelerator: device placement and gradient averaging over processes.
+        precision: ``fp32`` or ``bf16`` (autocast).
+        resume: continue from the checkpoint in ``run_dir``, if there is one.
+        progress: told of every update.
+        should_stop: asked after every update; True checkpoints and stops.
+
+    Raises:
+        Interrupted: ``should_stop`` said so.
+        DesignkitError: the loss is not finite.
+        ModelError: a checkpoint that does not fit the module.
+    """
+    state = State()
+    averaged = copy.deepcopy(module)
+    optimizer = torch.optim.AdamW(
+        module.parameters(),
+        lr=settings.learning_rate,
+        betas=settings.betas,
+        weight_decay=settings.weight_decay,
+    )
+    if resume and (run_dir / CHECKPOINT).exists():
+        state = load_checkpoint(run_dir / CHECKPOINT, module, averaged, optimizer)
+    elif (run_dir / CHECKPOINT).exists():
+        raise UsageError(f"{run_dir}: holds a run already; use --resume or another --run-dir")
+    started = state.update
+    _truncate_log(run_dir / METRICS, started)
+    prepared, optimizer = accelerator.prepare(module, optimizer)
+    averaged.to(accelerator.device)
+    inner = accelerator.unwrap_model(prepared)
+    share = slice(accelerator.process_index, None, accelerator.num_processes)
+
+    def save() -> None:
+        if accelerator.is_main_process:
+            save_checkpoint(run_dir / CHECKPOINT, inner, averaged, optimizer.optimizer, state)
+
+    with torch.random.fork_rng(devices=[]):
+        while state.update < settings.updates and not state.finished:
+            update = state.update
+            rows = batch_rows(settings, task.examples, seed, update)[share].to(accelerator.device)
+            torch.manual_seed((seed << 32) + update)  # dropout
+            for group in optimizer.param_groups:
+                group["lr"] = settings.rate(update)
+            prepared.train()
+            with torch.autocast(
+                accelerator.device.type, torch.bfloat16, enabled=precision == "bf16"
+            ):
+                loss = task.loss(prepared, rows, Noise(seed, rows, update)).mean()
+            optimizer.zero_grad()
+            accelerator.backward(loss)
+            accelerator.clip_grad_norm_(prepared.parameters(), settings.gradient_clip)
+            optimizer.step()
+            _average(averaged, inner, min(settings.ema_decay, (1 + update) / (10 + update)))
+            state.update += 1
+            last = state.update == settings.updates
+            if state.update % settings.evaluate_every == 0 or last:
+                if not math.isfinite(float(loss)):
+                    raise DesignkitError(
+                        f"update {update}: the loss is {float(loss)}; lower optimizer.learning_rate"
+                    )
+                _evaluate(task, averaged, settings, state, run_dir, float(loss), accelerator)
+            if progress is not None:
+                progress.advance(state.update, state.metrics)
+            stop = should_stop()
+            if stop or last or state.finished or state.update % settings.checkpoint_every == 0:
+                save()
+            if stop and not (last or state.finished):
+                raise Interrupted(f"stopped at update {state.update}; --resume continues")
+    accelerator.wait_for_everyone()
+    return TrainingResult(_read(run_dir / BEST), state, started)
+
+
+def _evaluate(
+    task: Task,
+    averaged: nn.Module,
+    settings: OptimizerSettings,
+    state: State,
+    run_dir: Path,
+    train_loss: float,
+    accelerator: Accelerator,
+) -> None:
+    averaged.eval()
+    with torch.inference_mode():
+        state.metrics = {"train_loss": train_loss, **task.evaluate(averaged)}
+    if state.metrics["loss"] < state.best_loss:
+        state.best_loss, state.best_update, state.since_best = state.metrics["loss"], state.update, 0
+        if accelerator.is_main_process:
+            _write(run_dir / BEST, averaged.state_dict(), {})
+    else:
+        state.since_best += 1
+        state.finished = 0 < settings.patience <= state.since_best
+    if accelerator.is_main_process:
+        with (run_dir / METRICS).open("a") as log:
+            log.write(json.dumps({"update": state.update, **state.metrics}) + "\n")
+
+
+def _average(averaged: nn.Module, current: nn.Module, decay: float) -> None:
+    with torch.no_grad():
+        for target, source in zip(
+            averaged.state_dict().values(), current.state_dict().values(), strict=True
+        ):
+            if target.is_floating_point():
+                target.lerp_(source, 1 - decay)
+            else:
+                target.copy_(source)
+
+
+def _truncate_log(path: Path, update: int) -> None:
+    if path.exists():
+        kept = [line for line in path.read_text().splitlines() if _update_of(line) <= update]
+        path.write_text("".join(line + "\n" for line in kept))
+
+
+def _update_of(line: str) -> float:
+    try:
+        return float(json.loads(line)["update"])
+    except (ValueError, KeyError):
+        return math.inf
+
+
+def _write(path: Path, tensors: Mapping[str, Tensor], header: Mapping[str, str]) -> None:
+    part = path.with_name(path.name + ".part")
+    save_file({k: v.contiguous() for k, v in tensors.items()}, part, dict(header))
+    part.replace(path)
+
+
+def _read(path: Path) -> dict[str, Tensor]:
+    with safe_open(path, framework="pt") as file:
+        return {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - not a mapping
+
+
+def save_checkpoint(
+    path: Path,
+    module: nn.Module,
+    averaged: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    state: State,
+) -> None:
+    """Write weights, averaged weights, optimizer moments and the state, atomically."""
+    tensors = {f"weights.{k}": v for k, v in module.state_dict().items()}
+    tensors |= {f"averaged.{k}": v for k, v in averaged.state_dict().items()}
+    for number, moments in optimizer.state_dict()["state"].items():
+        tensors |= {f"optimizer.{number}.{k}": v for k, v in moments.items()}
+    _write(path, tensors, {"state": json.dumps(vars(state))})
+
+
+def load_checkpoint(
+    path: Path, module: nn.Module, averaged: nn.Module, optimizer: torch.optim.Optimizer
+) -> State:
+    """Read what ``save_checkpoint`` wrote into the given objects.
+
+    Raises:
+        ModelError: the file is damaged or belongs to another network.
+    """
+    try:
+        tensors = _read(path)
+        with safe_open(path, framework="pt") as file:
+            state = State(**json.loads(file.metadata()["state"]))
+        for name, target in (("weights.", module), ("averaged.", averaged)):
+            target.load_state_dict(
+                {k.removeprefix(name): v for k, v in tensors.items() if k.startswith(name)}
+            )
+        moments: dict[int, dict[str, Tensor]] = {}
+        for key, value in tensors.items():
+            if key.startswith("optimizer."):
+                _, number, field_name = key.split(".")
+                moments.setdefault(int(number), {})[field_name] = value
+        optimizer.load_state_dict({**optimizer.state_dict(), "state": moments})
+    except Exception as error:
+        raise ModelError(
+            f"{path}: not a checkpoint of this run ({str(error).splitlines()[0]}); "
+            "use the settings it was started with, or start again in another --run-dir"
+        ) from error
+    return state
