@@ -1,1 +1,1 @@
-"""What the user types: one file per command. No torch, no logic; ``app.main`` alone catches errors."""
+"""What the user types: one file per command, no logic; ``app.main`` alone catches errors."""
