@@ -5,6 +5,7 @@ Token ``i`` is letter ``letters[i]``; the mask of masked diffusion is token ``le
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -40,7 +41,9 @@ class Alphabet:
         if len(set(self.letters)) != len(self.letters):
             problems.append(f"alphabet {self.name!r}: a letter appears twice")
         if not 2 <= len(self.letters) <= 250:
-            problems.append(f"alphabet {self.name!r}: {len(self.letters)} letters; 2 to 250 allowed")
+            problems.append(
+                f"alphabet {self.name!r}: {len(self.letters)} letters; 2 to 250 allowed"
+            )
         if not self.separator and any(len(letter) != 1 for letter in self.letters):
             problems.append(f"alphabet {self.name!r}: symbols of several letters need a separator")
         if not self.separator and any(not letter.isascii() for letter in self.letters):
@@ -49,9 +52,10 @@ class Alphabet:
             problems.append(f"alphabet {self.name!r}: separator must be empty or one space")
         if any(not letter or letter.split() != [letter] for letter in self.letters):
             problems.append(f"alphabet {self.name!r}: symbols must be non-empty, without spaces")
-        known = set(self.letters)
-        if self.complement and (
-            set(self.complement) != known or set(self.complement.values()) != known
+        pairs = self.complement
+        if pairs and (
+            set(pairs) != set(self.letters)
+            or any(pairs.get(partner) != letter for letter, partner in pairs.items())
         ):
             problems.append(f"alphabet {self.name!r}: complement must pair all letters")
         if problems:
@@ -127,8 +131,10 @@ class Alphabet:
         if not sequences:
             return np.zeros((0, 0), dtype=np.int64)
         if self.separator:
-            rows = [[self.index.get(symbol, UNKNOWN_TOKEN) for symbol in self.split(sequence)]
-                    for sequence in sequences]
+            rows = [
+                [self.index.get(symbol, UNKNOWN_TOKEN) for symbol in self.split(sequence)]
+                for sequence in sequences
+            ]
             lengths = {len(row) for row in rows}
         else:
             lengths = {len(sequence) for sequence in sequences}
@@ -137,8 +143,11 @@ class Alphabet:
         if self.separator:
             tokens = np.array(rows, dtype=np.int64).reshape(len(rows), -1)
         else:
-            joined = "".join(sequences).encode("latin-1", "replace").translate(self._byte_table)
-            tokens = np.frombuffer(joined, dtype=np.uint8).astype(np.int64)
+            joined = "".join(sequences)
+            if not joined.isascii():  # byte 255 is never a letter
+                joined = re.sub(r"[^\x00-\x7f]", "\xff", joined)
+            codes = joined.encode("latin-1").translate(self._byte_table)
+            tokens = np.frombuffer(codes, dtype=np.uint8).astype(np.int64)
             tokens = tokens.reshape(len(sequences), -1)
         if (tokens == UNKNOWN_TOKEN).any():
             row = int((tokens == UNKNOWN_TOKEN).any(axis=1).argmax())
@@ -164,15 +173,22 @@ class Alphabet:
         """The other strand, 5' to 3'.
 
         Raises:
-            InputError: the alphabet has no complement.
+            InputError: the alphabet has no complement, or a letter is not in it.
         """
         if not self.complement:
             raise InputError(f"the {self.name} alphabet has no complement")
+        found = self.find_invalid(sequence)
+        if found is not None:
+            raise InputError(
+                f"{found[1]!r} at position {found[0]} is not in the {self.name} alphabet "
+                f"({self.describe()})"
+            )
         return self.separator.join(self.complement[s] for s in reversed(self.split(sequence)))
 
     def describe(self) -> str:
-        """The letters, for messages."""
-        return (self.separator or "").join(self.letters[:40])
+        """The letters, for messages; the first 40 of a longer vocabulary."""
+        shown = self.separator.join(self.letters[:40])
+        return shown if self.size <= 40 else f"{shown}{self.separator}..."
 
     def to_dict(self) -> dict[str, Any]:
         """What ``from_dict`` reads: the form stored in model cards and alphabet files."""
@@ -207,10 +223,15 @@ class Alphabet:
         complement = fields.get("complement") or {}
         if not isinstance(letters, list | tuple) or not isinstance(complement, Mapping):
             raise ConfigurationError(["an alphabet's 'letters' is a list, 'complement' a mapping"])
+        for symbol in (*letters, *complement, *complement.values()):
+            if not isinstance(symbol, str):  # YAML reads No and 1 as a truth value and a number
+                raise ConfigurationError(
+                    [f"an alphabet's letters are text, {symbol!r} is not; put it in quotes"]
+                )
         return cls(
             name=str(fields.get("name", "custom")),
-            letters=tuple(str(letter) for letter in letters),
-            complement={str(a): str(b) for a, b in complement.items()},
+            letters=tuple(letters),
+            complement=dict(complement),
             separator=separator,
         )
 
