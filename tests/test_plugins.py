@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -21,7 +22,7 @@ ROOM = {
 
 
 @pytest.fixture
-def room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """An installed outside package with a room of plugins, and one plugin that is an object."""
     package = tmp_path / "outside_room"
     package.mkdir()
@@ -94,7 +95,7 @@ def test_unknown_reward_is_a_missing_artifact(room: Path) -> None:
 
 
 def test_a_name_offered_twice_is_refused(room: Path) -> None:
-    with pytest.raises(UsageError, match="outside_room.svdd:SVDD, outside_single:Thing"):
+    with pytest.raises(UsageError, match=r"outside_room\.svdd:SVDD, outside_single:Thing"):
         plugins.find("test.rewards", "svdd")
 
 

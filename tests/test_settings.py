@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import pytest
 from pydantic import Field, field_validator
@@ -32,7 +32,6 @@ class Run(Settings):
     keep: bool = False
     method: Method = Method()
     methods: list[Method] | None = None
-    free: dict[str, Any] = {}
 
     @field_validator("name")
     @classmethod

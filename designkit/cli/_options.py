@@ -106,7 +106,7 @@ Format = Annotated[
     ),
 ]
 Name = Annotated[
-    str | None,
+    str,
     typer.Option(
         "--name",
         metavar="NAME",

@@ -64,7 +64,7 @@ def _root(
 ) -> None:
     """Design DNA, RNA and protein sequences with diffusion models steered by rewards."""
     if context.invoked_subcommand is None:
-        typer.echo(context.get_help(), nl=False)
+        typer.echo(context.get_help())
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -97,18 +97,29 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _say("interrupted")
         return EXIT_KEYBOARD_INTERRUPT
     except SystemExit as stop:
-        # Typer turns a closed pipe into exit 1; the reader simply had enough.
-        if isinstance(stop.__context__, BrokenPipeError) and _stdout_is_closed():
-            return _leave_quietly()
-        raise
+        # What typer and rich make of a broken pipe.
+        if not isinstance(stop.__context__, BrokenPipeError):
+            raise
+        if traceback.extract_tb(stop.__traceback__)[-1].name == "on_broken_pipe":
+            return EXIT_OK  # rich found nobody reading, and has closed standard output
+        return _fail(stop.__context__, debug)
     except Exception as error:
-        if isinstance(error, BrokenPipeError) and _stdout_is_closed():
-            return _leave_quietly()
-        if debug:
-            traceback.print_exc()
-        text = " ".join(f"{type(error).__name__}: {error}".split())
-        _say(f"internal error: {text}; run with {DEBUG_VARIABLE}=1 for the traceback")
-        return DesignkitError.exit_code
+        return _fail(error, debug)
+
+
+def _fail(error: Exception, debug: bool) -> int:
+    """End after an error nobody foresaw, or after the reader of a pipe had enough."""
+    if isinstance(error, BrokenPipeError) and _stdout_is_closed():
+        # Let the interpreter flush what is left into nothing.
+        devnull = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(devnull, sys.__stdout__.fileno())  # type: ignore[union-attr]
+        os.close(devnull)
+        return EXIT_OK
+    if debug:
+        traceback.print_exception(error)
+    text = " ".join(f"{type(error).__name__}: {error}".split())
+    _say(f"internal error: {text}; run with {DEBUG_VARIABLE}=1 for the traceback")
+    return DesignkitError.exit_code
 
 
 def _say(line: str) -> None:
@@ -135,11 +146,3 @@ def _stdout_is_closed() -> bool:
         return any(event & (select.POLLERR | select.POLLHUP) for _, event in poll.poll(0))
     except (OSError, ValueError, AttributeError):
         return False
-
-
-def _leave_quietly() -> int:
-    """Let the interpreter flush what is left into nothing."""
-    devnull = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(devnull, sys.__stdout__.fileno())  # type: ignore[union-attr]
-    os.close(devnull)
-    return EXIT_OK

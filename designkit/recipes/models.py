@@ -36,7 +36,7 @@ def describe_model(ref: str) -> str:
     """
     stored = _registry().find(ref)
     hidden = {"schema_version", "name", "version", "files"}
-    fields = {"name": f"{stored.name}@{stored.version}", "folder": str(stored.path)}
+    fields: dict[str, Any] = {"name": f"{stored.name}@{stored.version}", "folder": str(stored.path)}
     fields |= {key: value for key, value in stored.card.items() if key not in hidden}
     lines = [
         f"{key}: {_in_line(value)}" for key, value in fields.items() if value not in (None, {})
