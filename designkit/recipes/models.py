@@ -11,7 +11,7 @@ from designkit.errors import ArtifactError
 if TYPE_CHECKING:
     from designkit.registry.store import Registry, StoredModel
 
-COLUMNS = ("name", "version", "kind", "alphabet", "length", "from", "data")
+COLUMNS = ("name", "version", "kind", "alphabet", "length", "from", "summary")
 
 
 def list_models() -> list[tuple[str, ...]]:
@@ -85,7 +85,7 @@ def _row(stored: StoredModel) -> tuple[str, ...]:
         str((card.get("alphabet") or {}).get("name", "")),
         length if shortest is not None else "",
         "designkit" if stored.packaged else "home",
-        str((card.get("training") or {}).get("data", "")),
+        str(card.get("summary") or ""),
     )
 
 

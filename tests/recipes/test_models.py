@@ -33,6 +33,7 @@ class Shelf:
             "length_law": {"min": 80, "max": 80},
             "training": {"data": "yeast", "rows": 0},
             "metrics": {"nll": 1.23456789},
+            "summary": "Promoters.",
             "parent": None,
             "files": {"model.safetensors": "abc"},
         }
@@ -68,8 +69,8 @@ def shelf(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_list(run) -> None:
     header, prior, mrl = (line.split() for line in run("models", "list").stdout.splitlines())
-    assert header == ["NAME", "VERSION", "KIND", "ALPHABET", "LENGTH", "FROM", "DATA"]
-    assert prior == ["prior", "2", "diffusion", "dna", "80", "designkit", "yeast"]
+    assert header == ["NAME", "VERSION", "KIND", "ALPHABET", "LENGTH", "FROM", "SUMMARY"]
+    assert prior == ["prior", "2", "diffusion", "dna", "80", "designkit", "Promoters."]
     assert mrl == ["mrl", "1", "predictor", "rna", "5-9", "home"]
 
 
