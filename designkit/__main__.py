@@ -2,6 +2,8 @@
 
 import sys
 
+import sys
+
 from designkit.cli.app import main
 
 if __name__ == "__main__":

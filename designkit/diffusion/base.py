@@ -52,6 +52,10 @@ class Plan:
         """Number of denoising steps."""
         return len(self.times) - 1
 
+    def rows(self, index: Tensor) -> Plan:
+        """The plan of some rows."""
+        return Plan(self.start[index], self.step_of[index], self.times)
+
 
 class DiffusionProcess(Settings):
     """Base of the noise processes; its fields are what a model card stores.
@@ -78,6 +82,10 @@ class DiffusionProcess(Settings):
     @abstractmethod
     def x_0_probs(self, logits: Tensor, x_t: Tensor) -> Tensor:
         """The denoiser's guess (B, L, K), with all that x_t says for certain put in."""
+
+    @abstractmethod
+    def certain(self, x_0: Tensor) -> Tensor:
+        """The guess (B, L, K) that clean tokens (B, L) leave: one-hots."""
 
     @abstractmethod
     def posterior(self, x_t: Tensor, x_0_probs: Tensor, s: Tensor, t: Tensor) -> Tensor:

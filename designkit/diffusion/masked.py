@@ -76,6 +76,12 @@ class Masked(DiffusionProcess):
         one_hot = functional.one_hot(x_t, self.states)[..., : self.size].to(logits.dtype)
         return logits.softmax(-1).where((x_t == self.mask)[..., None], one_hot)
 
+    def certain(self, x_0: Tensor) -> Tensor:
+        """One-hots of clean tokens."""
+        import torch.nn.functional as functional
+
+        return functional.one_hot(x_0, self.size).float()
+
     def posterior(self, x_t: Tensor, x_0_probs: Tensor, s: Tensor, t: Tensor) -> Tensor:
         """Law of x_s: a masked position is revealed with probability (m_t - m_s) / m_t."""
         import torch
@@ -177,6 +183,8 @@ class Masked(DiffusionProcess):
         uniform = noise.at(step).uniform("token", positions, candidates)  # (B, M, P)
         probs = x_0_probs.gather(1, positions[..., None].expand(-1, -1, self.size))
         drawn = categorical(probs[:, None].expand(-1, candidates, -1, -1), uniform)
-        drawn = drawn.where(revealed.gather(1, positions)[:, None], x_t.gather(1, positions)[:, None])
+        drawn = drawn.where(
+            revealed.gather(1, positions)[:, None], x_t.gather(1, positions)[:, None]
+        )
         children = x_t[:, None].repeat(1, candidates, 1)
         return children.scatter(2, positions[:, None].expand(-1, candidates, -1), drawn)

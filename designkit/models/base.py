@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from designkit.errors import ModelError
@@ -258,6 +258,17 @@ class Predictor:
     def device(self) -> torch.device:
         """Where the weights are."""
         return next(self.members[0].parameters()).device
+
+    def with_members(self, members: Sequence[nn.Module]) -> Predictor:
+        """The same predictor made of other networks, on their device."""
+        device = next(members[0].parameters()).device
+        return replace(
+            self,
+            members=members,
+            mean=self.mean.to(device),
+            scale=self.scale.to(device),
+            counter=CallCounter(),
+        )
 
     def predict(self, tokens: Tensor) -> Tensor:
         """Predicted labels of (B, L) tokens, (B, members, outputs), in label units."""

@@ -14,64 +14,24 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import torch
 from accelerate import Accelerator
-from pydantic import Field
 from safetensors import safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 
 from designkit.errors import DesignkitError, Interrupted, ModelError, UsageError
 from designkit.randomness import Noise, noise_for
-from designkit.settings import Settings
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+    from designkit.recipes.optimizer import OptimizerSettings
+
 CHECKPOINT = "last.safetensors"
 BEST = "best.safetensors"
 METRICS = "metrics.jsonl"
-
-
-class OptimizerSettings(Settings):
-    """AdamW with warm-up, gradient clipping and an exponential moving average of the weights.
-
-    Attributes:
-        updates: optimizer updates at most.
-        batch_size: examples per update, over all processes.
-        learning_rate: at the end of the warm-up.
-        schedule: ``cosine`` falls to 0 at the last update.
-        warmup: updates of linear warm-up.
-        weight_decay: decoupled, as in AdamW.
-        betas: decay of the first and second moment.
-        gradient_clip: largest norm of the gradient.
-        ema_decay: of the averaged weights; warmed up as min(decay, (1 + n) / (10 + n)).
-        evaluate_every: updates between evaluations on the validation set.
-        patience: evaluations without improvement before stopping; 0 never stops early.
-        checkpoint_every: updates between checkpoints.
-    """
-
-    updates: int = Field(10_000, ge=1)
-    batch_size: int = Field(128, ge=1)
-    learning_rate: float = Field(3e-4, gt=0)
-    schedule: Literal["constant", "cosine"] = "cosine"
-    warmup: int = Field(100, ge=0)
-    weight_decay: float = Field(0.0, ge=0)
-    betas: tuple[float, float] = (0.9, 0.999)
-    gradient_clip: float = Field(1.0, gt=0)
-    ema_decay: float = Field(0.999, ge=0, lt=1)
-    evaluate_every: int = Field(200, ge=1)
-    patience: int = Field(0, ge=0)
-    checkpoint_every: int = Field(200, ge=1)
-
-    def rate(self, update: int) -> float:
-        """Learning rate of update 0, 1, ..."""
-        warm = min(1.0, (update + 1) / self.warmup) if self.warmup else 1.0
-        if self.schedule == "constant":
-            return self.learning_rate * warm
-        done = max(0, update - self.warmup) / max(1, self.updates - self.warmup)
-        return self.learning_rate * warm * 0.5 * (1 + math.cos(math.pi * min(1.0, done)))
 
 
 class Task(Protocol):
@@ -207,11 +167,12 @@ def train(
             state.update += 1
             last = state.update == settings.updates
             if state.update % settings.evaluate_every == 0 or last:
-                if not math.isfinite(float(loss)):
+                train_loss = loss.item()
+                if not math.isfinite(train_loss):
                     raise DesignkitError(
-                        f"update {update}: the loss is {float(loss)}; lower optimizer.learning_rate"
+                        f"update {update}: the loss is {train_loss}; lower optimizer.learning_rate"
                     )
-                _evaluate(task, averaged, settings, state, run_dir, float(loss), accelerator)
+                _evaluate(task, averaged, settings, state, run_dir, train_loss, accelerator)
             if progress is not None:
                 progress.advance(state.update, state.metrics)
             stop = should_stop()
@@ -236,7 +197,11 @@ def _evaluate(
     with torch.inference_mode():
         state.metrics = {"train_loss": train_loss, **task.evaluate(averaged)}
     if state.metrics["loss"] < state.best_loss:
-        state.best_loss, state.best_update, state.since_best = state.metrics["loss"], state.update, 0
+        state.best_loss, state.best_update, state.since_best = (
+            state.metrics["loss"],
+            state.update,
+            0,
+        )
         if accelerator.is_main_process:
             _write(run_dir / BEST, averaged.state_dict(), {})
     else:
@@ -273,7 +238,7 @@ def _update_of(line: str) -> float:
 
 def _write(path: Path, tensors: Mapping[str, Tensor], header: Mapping[str, str]) -> None:
     part = path.with_name(path.name + ".part")
-    save_file({k: v.contiguous() for k, v in tensors.items()}, part, dict(header))
+    part.write_bytes(save({k: v.contiguous() for k, v in tensors.items()}, dict(header)))
     part.replace(path)
 
 
@@ -325,3 +290,23 @@ def load_checkpoint(
             "use the settings it was started with, or start again in another --run-dir"
         ) from error
     return state
+
+
+def build_seeded(build: Callable[[], nn.Module], seed: int) -> nn.Module:
+    """A network whose initial weights depend on the seed alone; the global generator is kept."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return build()
+
+
+def as_stored(weights: Mapping[str, Tensor], precision: str) -> dict[str, Tensor]:
+    """Weights as they go to disk: ``fp32`` as they are, ``fp16`` rounded."""
+    half = precision == "fp16"
+    return {k: v.half() if half and v.is_floating_point() else v for k, v in weights.items()}
+
+
+def with_stored_weights(network: nn.Module, weights: Mapping[str, Tensor]) -> nn.Module:
+    """The network as it will be read back, so that figures are of what is stored."""
+    full = {k: v.float() if v.is_floating_point() else v for k, v in weights.items()}
+    network.load_state_dict(full)
+    return network.eval()

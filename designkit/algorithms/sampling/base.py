@@ -1,0 +1,172 @@
+"""The decode loop: propose children of the current states, value them, select.
+
+Every inference-time method is a choice of these three parts. The loop keeps the promises that make
+them comparable and cheap:
+
+* the forward pass that valued a child is the proposal pass of the next step, never computed twice;
+* states that did not change in a step are not sent to the denoiser again;
+* equal children are sent once, and the reward engine scores each distinct sequence once;
+* all candidates of all rows go through the denoiser together.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from pydantic import Field
+
+from designkit.algorithms.values.base import Objective
+from designkit.diffusion.base import Decoding
+from designkit.errors import UsageError
+from designkit.settings import Settings
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from designkit.models.base import DiffusionModel
+    from designkit.randomness import Noise
+
+DEFAULT_STEPS = 128
+
+Value = Callable[["Tensor", "Tensor"], "Tensor"]
+"""Noisy tokens (N, L) and guesses (N, L, K) to values (N,)."""
+
+Select = Callable[["Tensor", int, "Tensor"], "Tensor"]
+"""Values (A, M) of the children, the step, and the A rows of the batch that changed in it, to the
+child that each of these rows keeps, (A,) int64."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """Designs of one length that are decoded together.
+
+    Attributes:
+        length: letters of each design, L.
+    """
+
+    length: int
+
+
+@dataclass(frozen=True)
+class Designs:
+    """Finished designs.
+
+    Attributes:
+        tokens: (B, L) int64, no mask left.
+    """
+
+    tokens: Tensor
+
+
+class Sampler(Settings):
+    """Base of the samplers; its fields are the settings of every method.
+
+    Attributes:
+        steps: denoising steps, which is the number of denoiser calls. At most the length with
+            ``blocks``, where steps = length draws one position at a time and is exact for the
+            learned conditionals; fewer steps draw several positions independently and bias the
+            designs away from the model. By default the length, at most 128.
+        decoding: ``blocks`` reveals a random order of positions in equal blocks; ``grid`` reveals
+            each position at its own random time, as published.
+    """
+
+    steps: int | None = Field(default=None, ge=1)
+    decoding: Decoding = "blocks"
+
+    @property
+    def needs_reward(self) -> bool:
+        """Whether the method cannot run without a reward."""
+        return True
+
+    @abstractmethod
+    def sample(
+        self, model: DiffusionModel, reward: Objective | None, request: Request, noise: Noise
+    ) -> Designs:
+        """Draw a design for each row of ``noise``.
+
+        Args:
+            model: the prior.
+            reward: what to raise; None only where ``needs_reward`` is False.
+            request: what is asked for.
+            noise: of B designs; a design depends on its own row alone.
+        """
+
+    @abstractmethod
+    def calls_per_design(self, length: int) -> tuple[int, int]:
+        """Most denoiser rows and reward rows that one design may take, for ``--dry-run``."""
+
+    def steps_for(self, length: int) -> int:
+        """Number of steps for designs of a length.
+
+        Raises:
+            UsageError: more blocks than positions.
+        """
+        if self.steps is None:
+            return min(length, DEFAULT_STEPS)
+        if self.decoding == "blocks" and self.steps > length:
+            raise UsageError(
+                f"steps {self.steps} is more than the length {length}; use fewer, or decoding=grid"
+            )
+        return self.steps
+
+    def decode(
+        self,
+        model: DiffusionModel,
+        length: int,
+        noise: Noise,
+        *,
+        candidates: int = 1,
+        value: Value | None = None,
+        select: Select | None = None,
+    ) -> Tensor:
+        """Decode a batch from noise.
+
+        Args:
+            model: the prior.
+            length: L.
+            noise: of B rows.
+            candidates: children of each state in each step.
+            value: what children are worth; not asked when ``select`` is None.
+            select: which child goes on; None takes the first.
+
+        Returns:
+            (B, L) int64 clean tokens.
+        """
+        import torch
+
+        with torch.inference_mode():
+            plan = model.process.plan(length, self.steps_for(length), self.decoding, noise)
+            x_t = plan.start
+            probs = _predict_distinct(model, x_t, plan.times[0])
+            for step in range(plan.steps):
+                active = (plan.step_of == step).any(1).nonzero().squeeze(1)
+                if not len(active):
+                    continue
+                rows = plan.rows(active)
+                children = model.process.propose(
+                    x_t[active], probs[active], rows, step, noise.rows(active), candidates
+                )  # (A, M, L)
+                flat = children.flatten(0, 1)
+                done = step == plan.steps - 1
+                if done:
+                    child_probs = model.process.certain(flat)
+                else:
+                    child_probs = _predict_distinct(model, flat, plan.times[step + 1])
+                kept = torch.arange(len(active), device=x_t.device) * candidates
+                if select is not None and value is not None:
+                    values = value(flat, child_probs).view(len(active), candidates)
+                    kept = kept + select(values, step, active)
+                x_t[active], probs[active] = flat[kept], child_probs[kept]
+            return x_t
+
+
+def _predict_distinct(model: DiffusionModel, x_t: Tensor, time: Tensor) -> Tensor:
+    """``predict_x_0`` of (N, L) states at one time, each distinct state computed once."""
+    import torch
+
+    distinct, place = torch.unique(x_t, dim=0, return_inverse=True)
+    times = time.to(torch.float32).expand(len(distinct))
+    return model.predict_x_0(distinct, times)[place]

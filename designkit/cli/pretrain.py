@@ -1,0 +1,75 @@
+"""``designkit pretrain``: train a prior or a predictor."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from designkit.cli import _options as options
+
+
+def register(root: typer.Typer) -> None:
+    """Add the command to the program."""
+    root.command("pretrain")(pretrain)
+
+
+def pretrain(
+    data: Annotated[
+        list[str],
+        typer.Option("--data", metavar="FILE", help="Training sequences. Repeatable."),
+    ],
+    name: options.Name,
+    column: Annotated[
+        str | None, typer.Option("--column", help="Column of the sequences, in tables.")
+    ] = None,
+    label: Annotated[
+        list[str] | None,
+        typer.Option("--label", help="Column to predict: trains a predictor. Repeatable."),
+    ] = None,
+    split_group: Annotated[
+        str | None,
+        typer.Option(
+            "--split-group",
+            help="'cluster' (near-duplicates stay together) or a column whose values do.",
+        ),
+    ] = None,
+    alphabet: Annotated[
+        str | None,
+        typer.Option("--alphabet", help="dna, rna, protein, or a YAML file."),
+    ] = None,
+    preset: options.Preset = None,
+    config: options.Config = None,
+    set_: options.Set = None,
+    seed: options.Seed = None,
+    dry_run: options.DryRun = False,
+    run_dir: options.RunDir = None,
+    resume: options.Resume = False,
+    quiet: options.Quiet = False,
+    device: options.Device = "auto",
+    precision: options.Precision = "auto",
+    threads: options.Threads = None,
+    max_time: options.MaxTime = None,
+) -> None:
+    """Train a generative prior, or with --label a reward predictor, from FASTA or tables."""
+    from designkit.recipes.options import RunOptions
+    from designkit.recipes.pretrain import run_pretrain
+
+    group = split_group and ("cluster" if split_group == "cluster" else f"group:{split_group}")
+    flags = {
+        "data.column": column,
+        "data.labels": {one: {} for one in label} if label else None,
+        "kind": "predictor" if label else None,
+        "split.by": group,
+        "alphabet": alphabet,
+        "precision": None if precision == "auto" else precision,
+    }
+    run_pretrain(
+        RunOptions(
+            preset, config or (), set_ or (), flags, seed, device, threads, max_time, dry_run, quiet
+        ),
+        sources=data,
+        name=name,
+        run_dir=run_dir,
+        resume=resume,
+    )

@@ -1,0 +1,83 @@
+"""The README of a trained model, written from its card."""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+def card_text(name: str, card: dict[str, Any]) -> str:
+    """Markdown: what the model is, where it comes from, and how good it was measured to be."""
+    training = card["training"]
+    kind = "prior" if card["kind"] == "diffusion" else "predictor"
+    lines = [f"# {name}", "", f"A {kind} of {card['alphabet']['name']} sequences."]
+    if card["summary"]:
+        lines += ["", card["summary"]]
+    split = training["split"]
+    lines += [
+        "",
+        "## Data",
+        "",
+        f"Source: {card['source'] or 'not stated'}",
+        "",
+        f"Licence: {card['licence'] or 'not stated'}",
+        "",
+        *(f"- `{file}`, sha256 {digest[:16]}" for file, digest in training["data"].items()),
+        "- rows: " + ", ".join(f"{number} {what}" for what, number in training["rows"].items()),
+        f"- split by {split['by']}, part {split['part'][0]:g} to {split['part'][1]:g} of the "
+        "groups; no group is in two of: "
+        + ", ".join(
+            f"{part} {split[part]['rows']} rows in {split[part]['groups']} groups"
+            for part in ("train", "valid", "test")
+        ),
+        "",
+        "## Held-out figures",
+        "",
+    ]
+    test = card["metrics"]["test"]
+    lines += _prior_table(test) if kind == "prior" else _predictor_tables(test)
+    return "\n".join(lines) + "\n"
+
+
+def _prior_table(test: dict[str, Any]) -> list[str]:
+    return [
+        f"On {test['sequences']} test sequences, with {test['draws']} mask sets each:",
+        "",
+        "| model | bits per letter |",
+        "|---|---|",
+        f"| this prior (upper bound) | {test['bits_per_letter']:.4f} "
+        f"± {test['standard_error_bits']:.4f} |",
+        f"| Markov order 3 | {test['markov_3_bits_per_letter']:.4f} |",
+        f"| Markov order 0 | {test['markov_0_bits_per_letter']:.4f} |",
+        "",
+        f"Perplexity {test['perplexity']:.3f}; gain over order 3 "
+        f"{test['gain_over_markov_3_bits']:.4f} ± {test['gain_over_markov_3_standard_error']:.4f} "
+        "bits per letter (standard error over sequences).",
+    ]
+
+
+def _predictor_tables(test: dict[str, Any]) -> list[str]:
+    lines = []
+    for output, figures in test.items():
+        lines += [
+            f"`{output}`, {figures['rows']} test rows (95 % bootstrap intervals):",
+            "",
+            "| figure | this predictor | ridge on k-mers |",
+            "|---|---|---|",
+        ]
+        for metric in ("spearman", "pearson", "r_squared"):
+            found = figures[metric]
+            lines.append(
+                f"| {metric} | {found['value']:.3f} ({found['low']:.3f} to {found['high']:.3f}) "
+                f"| {figures['ridge'][metric]:.3f} |"
+            )
+        lines.append("")
+        for key, groups in figures.items():
+            if key.startswith("spearman_by_"):
+                column = key.removeprefix("spearman_by_")
+                lines += [f"| {column} | rows | spearman |", "|---|---|---|"]
+                lines += [
+                    f"| {group} | {found['rows']} | {found['spearman']:.3f} |"
+                    for group, found in groups.items()
+                ]
+                lines.append("")
+    return lines

@@ -1,0 +1,186 @@
+"""Training and judging a generative prior."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from designkit.metrics.markov import MarkovModel
+from designkit.models.base import DiffusionModel, LengthLaw
+from designkit.recipes.training import as_stored, build_seeded, with_stored_weights
+from designkit.registry.build import component_fields
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from designkit.alphabet import Alphabet
+    from designkit.diffusion.base import DiffusionProcess
+    from designkit.randomness import Noise
+    from designkit.recipes._training_data import TrainingData
+    from designkit.recipes.pretrain import PretrainRequest
+
+VALIDATION_SEQUENCES = 512
+VALIDATION_DRAWS = 16
+TEST_SEQUENCES = 2000
+TEST_DRAWS = 64
+
+
+class PriorTask:
+    """The NELBO of the training rows, in nats per letter.
+
+    Args:
+        data: all rows.
+        process: the noise process.
+        alphabet: of the tokens.
+        reverse_complement: show each example on a random strand.
+        balance_groups: an example is a group, shown by a random one of its sequences.
+    """
+
+    def __init__(
+        self,
+        data: TrainingData,
+        process: DiffusionProcess,
+        alphabet: Alphabet,
+        reverse_complement: bool,
+        balance_groups: bool = False,
+    ):
+        self.data = data
+        self.process = process
+        self.alphabet = alphabet
+        complement = alphabet.complement_tokens if reverse_complement else None
+        self.complement = torch.tensor(complement) if complement else None
+        self.train_rows = data.rows("train")
+        groups = data.frame["group"].to_numpy()[self.train_rows.numpy()]
+        if balance_groups:
+            _, group = np.unique(groups.astype(str), return_inverse=True)
+        else:
+            group = np.arange(len(groups))
+        # Training rows in order of their group, and where each group starts and ends.
+        order = torch.from_numpy(group.argsort(kind="stable"))
+        self.members = self.train_rows[order]
+        self.sizes = torch.from_numpy(np.bincount(group))
+        self.starts = self.sizes.cumsum(0) - self.sizes
+        self.examples = len(self.sizes)
+        self.length_law = LengthLaw.fit(data.lengths[self.train_rows].tolist())
+
+    def loss(self, module: nn.Module, rows: Tensor, noise: Noise) -> Tensor:
+        """NELBO of examples (B,), scaled so that its mean is in nats per letter."""
+        example = rows.cpu()
+        member = (noise.uniform("member").cpu() * self.sizes[example]).long()
+        chosen = self.members[self.starts[example] + member]
+        lengths = self.data.lengths[chosen]
+        longest = int(lengths.max())
+        x_0 = self.data.tokens[chosen, :longest].to(rows.device)
+        place = torch.arange(longest, device=rows.device)
+        ends = lengths.to(rows.device)[:, None]
+        valid = place < ends
+        if self.complement is not None:
+            flipped = x_0.gather(1, (ends - 1 - place).clamp(min=0))
+            other = self.complement.to(rows.device)[flipped]
+            x_0 = x_0.where(noise.uniform("strand")[:, None] < 0.5, other)
+        padded = int(lengths.min()) < longest
+        nelbo = self.process.loss(module, x_0, noise, valid if padded else None)
+        return nelbo / lengths.float().mean()
+
+    def evaluate(self, module: nn.Module) -> dict[str, float]:
+        """Held-out NELBO: ``loss`` in nats per letter, and bits per letter."""
+        rows = self.data.rows("valid")[:VALIDATION_SEQUENCES]
+        scores, _ = self.log_likelihood(module, rows, VALIDATION_DRAWS)
+        nats = -scores.sum() / int(self.data.lengths[rows].sum())
+        return {"loss": float(nats), "bits_per_letter": float(nats) / math.log(2)}
+
+    def log_likelihood(
+        self, module: nn.Module, rows: Tensor, draws: int
+    ) -> tuple[np.ndarray[Any, np.dtype[np.float64]], np.ndarray[Any, np.dtype[np.float64]]]:
+        """Log-likelihood of some rows and its standard error, in nats, both (N,)."""
+        model = DiffusionModel(module, self.process, self.alphabet, self.length_law)
+        lengths = self.data.lengths[rows]
+        means, errors = np.zeros(len(rows)), np.zeros(len(rows))
+        for length in lengths.unique().tolist():
+            of_length = lengths == length
+            tokens = self.data.tokens[rows[of_length], :length].to(model.device)
+            mean, error = model.log_likelihood(tokens, draws)
+            means[of_length.numpy()] = mean.cpu().numpy()
+            errors[of_length.numpy()] = error.cpu().numpy()
+        return means, errors
+
+
+def prior_metrics(task: PriorTask, module: nn.Module) -> dict[str, Any]:
+    """Held-out figures of a prior beside the Markov baselines, on the test rows.
+
+    Returns:
+        Nats and bits per letter with the standard error over sequences, perplexity, and the bits
+        per letter of the Markov models of order 0 and 3 fitted on the same training rows.
+    """
+    data = task.data
+    rows = data.rows("test")[:TEST_SEQUENCES]
+    lengths = data.lengths[rows].numpy()
+    scores, _ = task.log_likelihood(module, rows, TEST_DRAWS)
+    held_out = data.token_list(rows)
+    metrics: dict[str, Any] = {
+        "sequences": len(rows),
+        **_per_letter(scores, lengths),
+        "draws": TEST_DRAWS,
+    }
+    for order in (0, 3):
+        markov = MarkovModel(order, task.alphabet.size).fit(
+            data.token_list(data.rows("train")), valid=data.token_list(data.rows("valid"))
+        )
+        baseline = markov.log_likelihood(held_out)
+        metrics[f"markov_{order}_bits_per_letter"] = _per_letter(baseline, lengths)[
+            "bits_per_letter"
+        ]
+        gain = _per_letter(scores - baseline, lengths)
+        metrics[f"gain_over_markov_{order}_bits"] = -gain["bits_per_letter"]
+        metrics[f"gain_over_markov_{order}_standard_error"] = gain["standard_error_bits"]
+    return metrics
+
+
+def _per_letter(
+    scores: np.ndarray[Any, np.dtype[np.float64]], lengths: np.ndarray[Any, np.dtype[np.int64]]
+) -> dict[str, float]:
+    nats = -scores.sum() / lengths.sum()
+    spread = (-scores - nats * lengths).std(ddof=1) if len(scores) > 1 else math.nan
+    return {
+        "nats_per_letter": float(nats),
+        "bits_per_letter": float(nats / math.log(2)),
+        "standard_error_bits": float(
+            spread / math.log(2) / lengths.mean() / math.sqrt(len(scores))
+        ),
+        "perplexity": float(math.exp(nats)),
+    }
+
+
+def train_prior(
+    request: PretrainRequest, data: TrainingData, alphabet: Alphabet, fit: Any
+) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Train a prior.
+
+    Args:
+        request: the run.
+        data: its rows.
+        alphabet: of the rows.
+        fit: trains a module on a task: (title, module, task, folder, seed) to its result.
+
+    Returns:
+        Weights as stored, and the fields of the card that only a prior has.
+    """
+    settings = request.settings
+    assert request.process is not None
+    process = request.process(alphabet.size)
+    task = PriorTask(data, process, alphabet, settings.reverse_complement, settings.balance_groups)
+    network = build_seeded(
+        lambda: request.architecture.build(process.states, process.size), request.seed
+    )
+    result = fit(request.name, network, task, request.run_dir, request.seed)
+    weights = as_stored(result.weights, settings.stored_precision)
+    network = with_stored_weights(network, weights)
+    return weights, {
+        "kind": "diffusion",
+        "process": component_fields(settings.process["name"], process),
+        "length_law": task.length_law.to_dict(),
+        "metrics": {"test": prior_metrics(task, network), "best_update": result.state.best_update},
+    }

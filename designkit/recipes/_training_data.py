@@ -1,0 +1,182 @@
+"""Training tables: read, filtered, de-duplicated, split, encoded."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+import torch
+
+from designkit.errors import InputError, did_you_mean
+from designkit.io.provenance import sha256_file
+from designkit.io.sequences import read_table
+from designkit.recipes.splits import assign, describe_split, given_words, group_keys
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+    from torch import Tensor
+
+    from designkit.alphabet import Alphabet
+    from designkit.recipes.pretrain_settings import PretrainSettings
+
+
+_LABEL = "label: "
+"""Prefix of the label columns, apart from whatever columns the files have."""
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """The rows of a run.
+
+    Attributes:
+        frame: one row per distinct sequence, with the columns ``split`` (train, valid or test)
+            and ``group`` (what the split keeps together).
+        tokens: (N, longest) int64, 0 at padding.
+        lengths: (N,) int64.
+        labels: (N, outputs) float64, NaN where not measured; no columns for a prior.
+        weights: (N,) float64.
+        files: name and sha256 of each input.
+        counts: rows read, filtered out, without label, merged, outside the part, used.
+        split: sizes of the split.
+    """
+
+    frame: pd.DataFrame
+    tokens: Tensor
+    lengths: Tensor
+    labels: NDArray[np.float64]
+    weights: NDArray[np.float64]
+    files: dict[str, str]
+    counts: dict[str, int]
+    split: dict[str, Any]
+
+    def rows(self, part: str) -> Tensor:
+        """Indices of the rows of one part, int64."""
+        return torch.from_numpy(np.flatnonzero((self.frame["split"] == part).to_numpy()))
+
+    def token_list(self, rows: Tensor) -> list[NDArray[np.int64]]:
+        """Unpadded tokens of some rows, for the baselines."""
+        return [self.tokens[i, : self.lengths[i]].numpy() for i in rows.tolist()]
+
+
+def load_training_data(
+    sources: Sequence[str], settings: PretrainSettings, alphabet: Alphabet
+) -> TrainingData:
+    """Read and prepare the rows of a training run.
+
+    Args:
+        sources: files of sequences.
+        settings: of the run.
+        alphabet: of the sequences.
+
+    Raises:
+        InputError: unreadable files, missing columns, labels that are not numbers, nothing left.
+    """
+    wanted = settings.data
+    frames = []
+    counts = {"read": 0, "filtered": 0}
+    for source in sources:
+        frame = read_table(
+            source,
+            alphabet=alphabet,
+            column=wanted.column,
+            convert_t_u=wanted.convert_t_u,
+            uppercase=wanted.uppercase,
+            on_invalid=wanted.on_invalid,
+        )
+        kept = frame[_matches(frame, wanted.where)]
+        counts["read"] += len(frame)
+        counts["filtered"] += len(frame) - len(kept)
+        frames.append(kept)
+    frame = pd.concat(frames, ignore_index=True)
+    _require_columns(frame, settings, sources)
+    labels = {
+        name: _numbers(frame, label.column or name).where(_matches(frame, label.where)).to_numpy()
+        for name, label in wanted.labels.items()
+    }
+    if labels:
+        measured = ~np.all([np.isnan(values) for values in labels.values()], axis=0)
+        counts["without label"] = int((~measured).sum())
+        frame = frame.assign(**{_LABEL + name: values for name, values in labels.items()})[measured]
+    if frame.empty:
+        raise InputError(f"{', '.join(sources)}: no rows left after data.where and empty labels")
+    merged = _merge_duplicates(frame)
+    counts["merged"] = len(frame) - len(merged)
+    groups = group_keys(merged, merged["sequence"].tolist(), settings.split)
+    split = assign(groups, settings.split, given_words(merged, settings.split))
+    frame = merged.assign(split=split, group=groups)[split != ""].reset_index(drop=True)
+    counts["outside part"] = len(merged) - len(frame)
+    counts["used"] = len(frame)
+    tokens, lengths = _encode(frame["sequence"].tolist(), alphabet)
+    weights = _numbers(frame, wanted.weight).to_numpy() if wanted.weight else np.ones(len(frame))
+    return TrainingData(
+        frame=frame,
+        tokens=tokens,
+        lengths=lengths,
+        labels=frame[[_LABEL + name for name in labels]].to_numpy(float),
+        weights=weights,
+        files={Path(source).name: sha256_file(source) for source in sources},
+        counts=counts,
+        split=describe_split(split, groups),
+    )
+
+
+def _matches(frame: pd.DataFrame, where: Mapping[str, Sequence[str]]) -> NDArray[np.bool_]:
+    """Rows whose columns hold allowed values, (N,); a column that is not there allows all."""
+    keep = np.ones(len(frame), dtype=bool)
+    for column, allowed in where.items():
+        if column in frame.columns:
+            keep &= frame[column].astype(str).isin(allowed).to_numpy()
+    return keep
+
+
+def _require_columns(
+    frame: pd.DataFrame, settings: PretrainSettings, sources: Sequence[str]
+) -> None:
+    data = settings.data
+    needed = [*data.where, *filter(None, [data.weight, data.report_by])]
+    for name, label in data.labels.items():
+        needed += [label.column or name, *label.where]
+    for column in needed:
+        if column not in frame.columns:
+            present = ", ".join(map(str, frame.columns))
+            raise InputError(
+                f"{', '.join(sources)}: no column {column!r}"
+                f"{did_you_mean(column, map(str, frame.columns))} (columns: {present})"
+            )
+
+
+def _numbers(frame: pd.DataFrame, column: str) -> pd.Series[float]:
+    numbers = pd.to_numeric(frame[column], errors="coerce").astype(float)
+    empty = frame[column].isna() | (frame[column].astype(str).str.strip() == "")
+    bad = numbers.isna() & ~empty
+    if bad.any():
+        row = frame[bad].iloc[0]
+        raise InputError(
+            f"record {row['id']}: column {column!r} holds {row[column]!r}, not a number"
+        )
+    return numbers
+
+
+def _merge_duplicates(frame: pd.DataFrame) -> pd.DataFrame:
+    """One row per sequence: the mean of its labels, everything else from its first row."""
+    first = frame.drop_duplicates("sequence").set_index("sequence", drop=False)
+    labels = [column for column in frame.columns if str(column).startswith(_LABEL)]
+    if labels and len(first) < len(frame):
+        means = frame.groupby("sequence", sort=False)[labels].mean()
+        first = first.assign(**{label: means[label] for label in labels})
+    return first.reset_index(drop=True)
+
+
+def _encode(sequences: Sequence[str], alphabet: Alphabet) -> tuple[Tensor, Tensor]:
+    symbols = [len(alphabet.split(sequence)) for sequence in sequences]
+    lengths = torch.tensor(symbols, dtype=torch.int64)
+    tokens = torch.zeros(len(sequences), int(lengths.max()), dtype=torch.int64)
+    for length in lengths.unique().tolist():
+        rows = (lengths == length).nonzero().squeeze(1)
+        encoded = alphabet.encode([sequences[row] for row in rows.tolist()])
+        tokens[rows, :length] = torch.from_numpy(encoded)
+    return tokens, lengths

@@ -1,0 +1,51 @@
+"""What every long command is told on its command line."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from designkit.recipes.presets import find_preset
+from designkit.recipes.runtime import parse_duration
+from designkit.settings import Layer, flag_layer, merge, parse_set, read_yaml
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """The common options of a run.
+
+    Attributes:
+        preset: name of the preset to start from.
+        config: YAML files over it, the last one strongest.
+        assignments: ``--set`` values over those.
+        flags: dotted key to the value of the flag that sets it, None where it was not given.
+        seed: None to draw one.
+        device: ``auto``, ``cpu``, ``cuda``, ``cuda:N``, ``mps``.
+        threads: CPU threads, None for the default.
+        max_time: ``90s``, ``30m``, ``2h``, or None.
+        dry_run: say what would be done, and stop.
+        quiet: no progress, only warnings.
+    """
+
+    preset: str | None = None
+    config: Sequence[str] = ()
+    assignments: Sequence[str] = ()
+    flags: Mapping[str, Any] = field(default_factory=dict)
+    seed: int | None = None
+    device: str = "auto"
+    threads: int | None = None
+    max_time: str | None = None
+    dry_run: bool = False
+    quiet: bool = False
+
+    def configuration(self) -> Layer:
+        """Preset < configuration files < ``--set`` < flags, merged."""
+        layers = [read_yaml(find_preset(self.preset))] if self.preset else []
+        layers += [read_yaml(path) for path in self.config]
+        return merge([*layers, parse_set(self.assignments), flag_layer(self.flags)])
+
+    @property
+    def seconds(self) -> float | None:
+        """``max_time`` in seconds."""
+        return parse_duration(self.max_time)

@@ -1,0 +1,120 @@
+"""What a ``pretrain`` preset may hold."""
+
+from __future__ import annotations
+
+from typing import Any, Literal, Self
+
+from pydantic import Field, model_validator
+
+from designkit.recipes.optimizer import OptimizerSettings
+from designkit.recipes.splits import SplitSettings
+from designkit.settings import Settings
+
+
+class LabelSettings(Settings):
+    """A measured quantity that a predictor learns.
+
+    Attributes:
+        column: of the measurement, where it is not the label's own name.
+        where: the rows on which it was measured, by allowed values of columns: one column measured
+            under several conditions becomes several labels.
+        unit: of the label, for tables and cards.
+        direction: which way is better.
+    """
+
+    column: str | None = None
+    where: dict[str, list[str]] = Field(default_factory=dict)
+    unit: str = ""
+    direction: Literal["maximize", "minimize"] = "maximize"
+
+
+class DataSettings(Settings):
+    """Which rows and columns of the training files are used.
+
+    Attributes:
+        column: of the sequences, in tables.
+        labels: what a predictor learns, the first being its reward; an empty cell is left out of
+            the loss.
+        weight: column of the weights of the training rows; all 1 without one.
+        where: allowed values of a column; a file without the column passes whole.
+        convert_t_u: read T as U in RNA and U as T in DNA.
+        uppercase: accept lower-case letters.
+        on_invalid: what to do with rows that hold no usable sequence.
+        report_by: column whose values get figures of their own on the card.
+    """
+
+    column: str = "sequence"
+    labels: dict[str, LabelSettings] = Field(default_factory=dict)
+    weight: str | None = None
+    where: dict[str, list[str]] = Field(default_factory=dict)
+    convert_t_u: bool = False
+    uppercase: bool = False
+    on_invalid: Literal["fail", "skip"] = "fail"
+    report_by: str | None = None
+
+
+class CardSettings(Settings):
+    """What the card of the trained model says beside its figures.
+
+    Attributes:
+        summary: what the model is and what its sequences are.
+        source: where the data come from.
+        licence: of the data, and how the weights may be used.
+    """
+
+    summary: str = ""
+    source: str = ""
+    licence: str = ""
+
+
+class PretrainSettings(Settings):
+    """Everything that determines a trained model, apart from its data and its seed.
+
+    Attributes:
+        kind: a generative prior or a reward predictor.
+        alphabet: ``dna``, ``rna``, ``protein``, or a YAML file with an alphabet.
+        data: rows and columns.
+        split: training, validation and test rows.
+        architecture: ``name`` of the network and its settings.
+        process: ``name`` of the noise process of a prior and its settings.
+        optimizer: of every member.
+        members: networks in a predictor's ensemble.
+        bootstrap: train every member on a resample of the training rows, drawn with replacement.
+        balance_groups: a prior sees every group of the split (every family of near-duplicates)
+            equally often, whatever its size.
+        mutation_rate: share of letters replaced by random ones whenever a predictor is shown a
+            training sequence.
+        reverse_complement: both strands are examples; a predictor averages over them.
+        flanks: constant sequences left and right of every sequence, seen by a predictor.
+        precision: arithmetic of training; ``auto`` is bf16 where the device has it.
+        stored_precision: of the weights on disk.
+        card: text of the model card.
+    """
+
+    kind: Literal["prior", "predictor"] = "prior"
+    alphabet: str = "dna"
+    data: DataSettings = DataSettings()
+    split: SplitSettings = SplitSettings()
+    architecture: dict[str, Any] = Field(default_factory=lambda: {"name": "cnn"})
+    process: dict[str, Any] = Field(default_factory=lambda: {"name": "masked"})
+    optimizer: OptimizerSettings = OptimizerSettings()
+    members: int = Field(1, ge=1)
+    bootstrap: bool = False
+    balance_groups: bool = False
+    mutation_rate: float = Field(0.0, ge=0, lt=1)
+    reverse_complement: bool = False
+    flanks: tuple[str, str] = ("", "")
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    stored_precision: Literal["fp32", "fp16"] = "fp32"
+    card: CardSettings = CardSettings()
+
+    @model_validator(mode="after")
+    def _check_kind(self) -> Self:
+        if self.kind == "predictor" and not self.data.labels:
+            raise ValueError("a predictor needs data.labels (--label COLUMN)")
+        predictor_only = ("members", "bootstrap", "flanks", "mutation_rate")
+        for_other = predictor_only if self.kind == "prior" else ("process", "balance_groups")
+        given = [name for name in for_other if name in self.model_fields_set]
+        if given:
+            raise ValueError(f"{', '.join(given)}: not for a {self.kind}")
+        return self
