@@ -136,8 +136,9 @@ def _next_row(reader: Any, source: TextSource, start: int) -> list[str] | None:
     try:
         return next(reader, None)
     except csv.Error as error:
+        reason = str(error).partition(" - ")[0]  # the rest is advice to programmers
         raise InputError(
-            f"{source.name}: line {start}: not a well-formed row ({error}); "
+            f"{source.name}: line {start}: not a well-formed row ({reason}); "
             "check the quotes and line ends from here on"
         ) from error
 
@@ -152,7 +153,7 @@ def parse_jsonl(source: TextSource, column: str, id_column: str) -> Iterator[Rec
         if not line.strip():
             continue
         try:
-            fields = json.loads(line)
+            fields = json.loads(line.rstrip())
         except json.JSONDecodeError as error:
             raise InputError(
                 f"{source.name}: line {source.number}: not JSON ({error.msg}, column {error.colno})"

@@ -56,7 +56,13 @@ class TextSource:
         self._ended = False
         self._read, self.close, self._pollable = _open(source, self.name)
         self._blocks = self._decompressed(is_gzip_name(source))
-        if self.first_line() is None:
+        try:
+            first = self.first_line()
+        except InputError:
+            self.close()
+            raise
+        if first is None:
+            self.close()
             hint = "; did the command before the pipe fail?" if source == "-" else ""
             raise InputError(f"{self.name}: the input is empty{hint}")
 
@@ -169,11 +175,12 @@ class TextSource:
         try:
             while block is not None:
                 if engine.eof:  # several members in a row, as bgzip and our own writer make them
-                    block = block.lstrip(b"\0")
-                    if block:
-                        engine = zlib.decompressobj(wbits=31)
-                yield engine.decompress(block) if block else b""
-                block = engine.unused_data or next(raw, None)
+                    block = block.lstrip(b"\0")  # tapes are padded
+                    engine = zlib.decompressobj(wbits=31) if block else engine
+                if block:
+                    yield engine.decompress(block)
+                    block = engine.unused_data
+                block = block or next(raw, None)
         except zlib.error as error:
             raise InputError(f"{self.name}: damaged gzip data ({error})") from error
         if not engine.eof:

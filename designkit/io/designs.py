@@ -308,6 +308,15 @@ class DesignWriter:
             self._descriptor = -1
 
 
+def is_complete(target: str) -> bool:
+    """True when a finished output stands and no interrupted run waits: ``--resume`` has no work."""
+    if is_stream(target):
+        return False
+    path = Path(os.path.realpath(target))
+    part = path.with_name(path.name + PART_SUFFIX)
+    return path.is_file() and not (part.exists() and part.stat().st_size > 0)
+
+
 def _resolve_format(target: str, format: str | None) -> str:
     if format is not None:
         return check_format(format, "--format")

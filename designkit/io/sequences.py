@@ -94,10 +94,14 @@ class SequenceReader:
 
     def __next__(self) -> pd.DataFrame:
         rows: list[dict[str, Any]] = []
-        for row in islice(self._rows, self._chunk_rows):
-            rows.append(row)
-            if not self._source.ready:  # a slow pipe: hand on what there is
-                break
+        try:
+            for row in islice(self._rows, self._chunk_rows):
+                rows.append(row)
+                if not self._source.ready:  # a slow pipe: hand on what there is
+                    break
+        except BaseException:
+            self._source.close()
+            raise
         if not rows:
             self._source.close()
             if self.rows_read == self.rows_failed:
