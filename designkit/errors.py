@@ -12,6 +12,7 @@
     │   ├── RewardError             4
     │   └── PluginError             4
     └── Interrupted                75   stopped by a signal or --max-time; --resume continues
+        └── BudgetExhausted        75   --max-evals is spent
 
 Exit 0 is a complete run, 5 a run that finished although some items failed, 130 Ctrl-C.
 Only ``cli.app.main`` turns an error into a message and an exit code.
@@ -82,6 +83,10 @@ class Interrupted(DesignkitError):  # noqa: N818 - a state, not a mistake
     """The run was stopped and can be resumed."""
 
     exit_code = 75
+
+
+class BudgetExhausted(Interrupted):
+    """The next batch would cost more reward evaluations than ``--max-evals`` allows."""
 
 
 def did_you_mean(name: str, known: Iterable[str], prefix: str = "") -> str:

@@ -1,5 +1,26 @@
 """What is wanted: the reward contract and one file per built-in reward."""
 
-from designkit.rewards.base import Output, Reward, RewardInfo, Scores, reward
+from designkit.rewards._engine import RewardEngine, Scored, WeightedReward
+from designkit.rewards._function import FunctionReward, reward
+from designkit.rewards._loader import load_reward
+from designkit.rewards.base import (
+    Output,
+    Reward,
+    RewardInfo,
+    Scores,
+    score_batches,
+)
 
-__all__ = ["Output", "Reward", "RewardInfo", "Scores", "reward"]
+__all__ = [
+    "FunctionReward",
+    "Output",
+    "Reward",
+    "RewardEngine",
+    "RewardInfo",
+    "Scored",
+    "Scores",
+    "WeightedReward",
+    "load_reward",
+    "reward",
+    "score_batches",
+]
