@@ -1,0 +1,125 @@
+"""A predictor of the registry as a reward: ``model:NAME`` or ``model:NAME#output``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from designkit.errors import RewardError, did_you_mean
+from designkit.rewards._lengths import tokens_by_length
+from designkit.rewards.base import Output, Reward, RewardInfo, Scores, explain_t_u
+from designkit.settings import Settings
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from designkit.alphabet import Alphabet
+    from designkit.models.base import Predictor
+
+
+class ModelSettings(Settings):
+    """Which predictor and which of its outputs.
+
+    Args:
+        name: reference of the model: ``name``, ``name@3`` or a folder.
+        output: one of its outputs; may be left out where there is only one.
+    """
+
+    name: str
+    output: str | None = None
+
+
+class Model(Reward):
+    """Mean of an ensemble's members in label units; their standard deviation is recorded beside it.
+
+    Args:
+        predictor: the loaded model.
+        parameters: see ``ModelSettings``.
+
+    Raises:
+        RewardError: no output of that name, or several outputs and none was chosen.
+    """
+
+    settings_type = ModelSettings
+    settings: ModelSettings
+
+    def __init__(self, predictor: Predictor, **parameters: Any):
+        super().__init__(**parameters)
+        self._predictor = predictor
+        self._output = _choose(predictor, self.settings)
+        card = predictor.outputs[self._output]
+        label = predictor.name or self.settings.name
+        if len(predictor.outputs) > 1:
+            label = f"{label}_{card['name']}"
+        unit = str(card.get("unit", ""))
+        outputs = [Output(label, unit=unit, direction=card.get("direction", "maximize"))]
+        self._ensemble = len(predictor.members) > 1
+        if self._ensemble:
+            outputs.append(Output("std", unit=unit, direction="minimize"))
+        self.info = RewardInfo(
+            name=label,
+            version=predictor.sha256 or "1",
+            alphabets=(predictor.alphabet.name,),
+            outputs=tuple(outputs),
+            differentiable=True,
+            cost="expensive",
+            params=self.settings.model_dump(exclude_none=True),
+        )
+
+    def bind(self, alphabet: Alphabet) -> None:
+        """Check that the letters are those the model was trained on."""
+        mine = self._predictor.alphabet
+        if alphabet.letters != mine.letters:
+            raise RewardError(
+                f"model {self.settings.name!r} reads {mine.name} ({mine.describe()}), the "
+                f"sequences are {alphabet.name} ({alphabet.describe()})"
+                f"{explain_t_u([mine.name], alphabet)}"
+            )
+
+    def score(self, sequences: list[str]) -> Scores:
+        """(N, 1) or (N, 2) mean and spread; lengths the model was not trained on have no score."""
+        import numpy as np
+        import torch
+
+        law, predictor = self._predictor.length_law, self._predictor
+        values = np.full((len(sequences), len(self.info.outputs)), np.nan)
+        errors: list[str | None] = [None] * len(sequences)
+        for rows, tokens in tokens_by_length(predictor.alphabet, sequences):
+            length = tokens.shape[1]
+            if not law.minimum <= length <= law.maximum:
+                known = law.fixed or f"{law.minimum} to {law.maximum}"
+                for row in rows:
+                    errors[row] = f"length {length}; {self.settings.name!r} was trained on {known}"
+                continue
+            predicted = predictor.predict(torch.from_numpy(tokens).to(predictor.device))
+            members = predicted[:, :, self._output].double().cpu().numpy()  # (n, members)
+            values[rows, 0] = members.mean(axis=1)
+            if self._ensemble:
+                values[rows, 1] = members.std(axis=1, ddof=1)
+        return Scores(values, errors)
+
+    def score_relaxed(self, probs: Tensor, valid: Tensor | None = None) -> Tensor:
+        """Mean of the members for letter probabilities, (B, L, K) to (B,).
+
+        Raises:
+            RewardError: rows of different lengths; predictors read one length at a time.
+        """
+        if valid is not None and not bool(valid.all()):
+            raise RewardError(f"model {self.settings.name!r} reads one length at a time")
+        return self._predictor.predict_relaxed(probs)[:, :, self._output].mean(1)
+
+
+def _choose(predictor: Predictor, settings: ModelSettings) -> int:
+    names = [str(output["name"]) for output in predictor.outputs]
+    if settings.output in names:
+        return names.index(settings.output)
+    if settings.output is not None:
+        raise RewardError(
+            f"model {settings.name!r} has no output {settings.output!r}"
+            f"{did_you_mean(settings.output, names)} (it has {', '.join(names)})"
+        )
+    if len(names) > 1:
+        raise RewardError(
+            f"model {settings.name!r} has {len(names)} outputs; choose one: "
+            + ", ".join(f"model:{settings.name}#{name}" for name in names)
+        )
+    return 0

@@ -1,0 +1,88 @@
+"""A predictor as a reward: values worked by hand, lengths and letters refused with a reason."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from designkit.alphabet import DNA, PROTEIN, RNA, Alphabet
+from designkit.errors import RewardError
+from designkit.rewards import RewardEngine, WeightedReward
+from designkit.rewards.model import Model
+from tests.rewards.examples import linear_predictor
+
+TWO = ({"name": "te", "unit": "log2"}, {"name": "decay", "unit": "1/h", "direction": "minimize"})
+
+
+def test_mean_and_spread_by_hand() -> None:
+    reward = Model(linear_predictor(lengths=(4,)), name="mrl")
+    scores = reward.score(["GGAA", "AAAA", "GGGG"])
+    # Slopes 1, 2, 6 (mean 3, sample deviation sqrt(7)) times the number of G over 10.
+    expected = np.array([[0.6, 0.2 * 7**0.5], [0, 0], [1.2, 0.4 * 7**0.5]])
+    np.testing.assert_allclose(scores.values, expected, rtol=1e-6)
+    assert [output.name for output in reward.info.outputs] == ["mrl", "std"]
+    assert reward.info.outputs[0].unit == "log2"
+    assert reward.info.version == "abc123"
+
+
+def test_one_member_has_no_spread() -> None:
+    reward = Model(linear_predictor(slopes=(5.0,)), name="mrl")
+    assert reward.score(["GGGGGGGG"]).values.tolist() == [[4.0]]
+
+
+def test_columns_in_the_engine() -> None:
+    reward = Model(linear_predictor(lengths=(4,)), name="mrl")
+    scored = RewardEngine([WeightedReward(reward)], alphabet=DNA).score(["GGAA"])
+    assert list(scored.columns) == ["mrl", "mrl_std"]
+    np.testing.assert_array_equal(scored.reward, scored.columns["mrl"])
+
+
+def test_choosing_an_output() -> None:
+    predictor = linear_predictor(outputs=TWO, slopes=(1.0,), lengths=(4,))
+    with pytest.raises(RewardError, match=r"2 outputs; choose one: model:m#te, model:m#decay"):
+        Model(predictor, name="m")
+    with pytest.raises(RewardError, match="no output 'decoy'; did you mean 'decay'"):
+        Model(predictor, name="m", output="decoy")
+    reward = Model(predictor, name="m", output="decay")
+    np.testing.assert_allclose(reward.score(["GGGA"]).values, [[0.6]])
+    assert (reward.info.name, reward.info.outputs[0].direction) == ("mrl_decay", "minimize")
+    scored = RewardEngine([WeightedReward(reward)], alphabet=DNA).score(["GGGA"])
+    np.testing.assert_allclose(scored.columns["mrl_decay"], [0.6])
+    np.testing.assert_allclose(scored.reward, [-0.6])  # less is better
+
+
+def test_lengths_outside_the_training_range_have_no_score() -> None:
+    reward = Model(linear_predictor(lengths=(4, 8)), name="mrl")
+    scores = reward.score(["GGG", "GGGG", "GGGGGG", "G" * 9])
+    assert np.isnan(scores.values[:, 0]).tolist() == [True, False, False, True]
+    assert scores.errors[0] == "length 3; 'mrl' was trained on 4 to 8"
+    fixed = Model(linear_predictor(lengths=(4,)), name="mrl")
+    assert fixed.score(["GG"]).errors == ["length 2; 'mrl' was trained on 4"]
+
+
+def test_alphabets() -> None:
+    reward = Model(linear_predictor(), name="mrl")
+    reward.bind(Alphabet("mine", tuple("ACGT")))
+    with pytest.raises(RewardError, match=r"DNA is written with T and RNA with U"):
+        reward.bind(RNA)
+    with pytest.raises(RewardError, match=r"reads dna \(ACGT\), the sequences are protein") as e:
+        reward.bind(PROTEIN)
+    assert "written with T" not in str(e.value)
+
+
+def test_gradient_by_hand() -> None:
+    reward = Model(linear_predictor(lengths=(4,)), name="mrl")
+    probs = torch.full((2, 4, 4), 0.25, requires_grad=True)
+    reward.score_relaxed(probs).sum().backward()
+    expected = torch.zeros(4)
+    expected[DNA.index["G"]] = 0.3  # mean slope 3 over 10
+    assert probs.grad is not None
+    torch.testing.assert_close(probs.grad, expected.expand(2, 4, 4))
+
+
+def test_ragged_batches_are_refused() -> None:
+    reward = Model(linear_predictor(lengths=(4,)), name="mrl")
+    valid = torch.tensor([[True, True, True, False]])
+    with pytest.raises(RewardError, match="one length"):
+        reward.score_relaxed(torch.ones(1, 4, 4) / 4, valid)
