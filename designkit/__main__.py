@@ -2,8 +2,6 @@
 
 import sys
 
-import sys
-
 from designkit.cli.app import main
 
 if __name__ == "__main__":

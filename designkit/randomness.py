@@ -139,7 +139,9 @@ class Noise:
         return ((bits.to(torch.float64) + 0.5) * 2.0**-52).expand(shape)
 
 
-def noise_for(seed: int, count: int, *, start: int = 0, device: torch.device | str = "cpu") -> Noise:
+def noise_for(
+    seed: int, count: int, *, start: int = 0, device: torch.device | str = "cpu"
+) -> Noise:
     """The noise of ``count`` consecutive items, the first being ``start``."""
     import torch
 

@@ -30,6 +30,11 @@ Rewards = Annotated[
         help="What to raise: a name, NAME?key=value, model:NAME, file.py:NAME. Repeatable.",
     ),
 ]
+Alphabet = Annotated[
+    str | None,
+    typer.Option("--alphabet", help="dna, rna, protein, or a YAML file with an alphabet."),
+]
+Column = Annotated[str | None, typer.Option("--column", help="Column of the sequences, in tables.")]
 InputFormat = Annotated[
     Literal["auto", "fasta", "csv", "tsv", "jsonl"],
     typer.Option("--input-format", help="Format of the input, where its name does not tell."),

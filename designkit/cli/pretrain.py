@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -20,9 +20,7 @@ def pretrain(
         typer.Option("--data", metavar="FILE", help="Training sequences. Repeatable."),
     ],
     name: options.Name,
-    column: Annotated[
-        str | None, typer.Option("--column", help="Column of the sequences, in tables.")
-    ] = None,
+    column: options.Column = None,
     label: Annotated[
         list[str] | None,
         typer.Option("--label", help="Column to predict: trains a predictor. Repeatable."),
@@ -34,10 +32,7 @@ def pretrain(
             help="'cluster' (near-duplicates stay together) or a column whose values do.",
         ),
     ] = None,
-    alphabet: Annotated[
-        str | None,
-        typer.Option("--alphabet", help="dna, rna, protein, or a YAML file."),
-    ] = None,
+    alphabet: options.Alphabet = None,
     preset: options.Preset = None,
     config: options.Config = None,
     set_: options.Set = None,
@@ -56,7 +51,7 @@ def pretrain(
     from designkit.recipes.pretrain import run_pretrain
 
     group = split_group and ("cluster" if split_group == "cluster" else f"group:{split_group}")
-    flags = {
+    flags: dict[str, Any] = {
         "data.column": column,
         "data.labels": {one: {} for one in label} if label else None,
         "kind": "predictor" if label else None,

@@ -179,7 +179,7 @@ class Masked(DiffusionProcess):
         """Reveal this step's positions: the same positions in all candidates of a row."""
         revealed = plan.step_of == step  # (B, L)
         most = int(revealed.sum(1).max())
-        positions = revealed.long().argsort(1, descending=True, stable=True)[:, :most]  # (B, P)
+        positions = (~revealed).long().argsort(dim=1, stable=True)[:, :most]  # (B, P)
         uniform = noise.at(step).uniform("token", positions, candidates)  # (B, M, P)
         probs = x_0_probs.gather(1, positions[..., None].expand(-1, -1, self.size))
         drawn = categorical(probs[:, None].expand(-1, candidates, -1, -1), uniform)

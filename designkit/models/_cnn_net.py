@@ -53,4 +53,5 @@ class CNNDenoiserNet(nn.Module):
             x = x + self.time(t)
         for layer in self.layers:
             x = layer(x, present)
-        return self.head(functional.relu(self.hidden(self.norm(x))))  # type: ignore[no-any-return]
+        logits: Tensor = self.head(functional.relu(self.hidden(self.norm(x))))
+        return logits

@@ -40,7 +40,8 @@ class Conv(nn.Module):
             padding=(0, reach * self.dilation),
             dilation=(1, self.dilation),
         )
-        return y.squeeze(2).transpose(1, 2)
+        out: Tensor = y.squeeze(2).transpose(1, 2)
+        return out
 
 
 class ResidualConv(nn.Module):
@@ -55,7 +56,8 @@ class ResidualConv(nn.Module):
     def forward(self, x: Tensor, valid: Tensor | None = None) -> Tensor:
         """(B, L, C) to (B, L, C); ``valid`` (B, L, 1) hides padding from its neighbours."""
         y = self.norm(x) if valid is None else self.norm(x) * valid
-        return x + self.dropout(functional.relu(self.conv(y)))
+        out: Tensor = x + self.dropout(functional.relu(self.conv(y)))
+        return out
 
 
 class Composition(nn.Module):
@@ -83,7 +85,8 @@ class Composition(nn.Module):
         visible = counts.sum(1, keepdim=True)
         length = x_t.shape[1] if valid is None else valid.sum(1)
         shares = self.size * (counts + 1) / (visible + self.size) - 1
-        return self.dense(torch.cat([shares, visible / length], dim=1))[:, None]  # type: ignore[no-any-return]
+        features: Tensor = self.dense(torch.cat([shares, visible / length], dim=1))
+        return features[:, None]
 
 
 class FourierTime(nn.Module):

@@ -37,7 +37,8 @@ class PreactivationBlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(B, L, C) to (B, L, C)."""
         y = self.conv(functional.gelu(self.norm_1(x)))
-        return x + self.pointwise(self.dropout(functional.gelu(self.norm_2(y))))
+        out: Tensor = x + self.pointwise(self.dropout(functional.gelu(self.norm_2(y))))
+        return out
 
 
 class PredictorNet(nn.Module):
@@ -100,4 +101,5 @@ class PredictorNet(nn.Module):
         pooled = [x.mean(1), x.amax(1)]
         if self.slots is not None:
             pooled.append(torch.einsum("sl,blc->bsc", self.slots, x).flatten(1))
-        return self.head(torch.cat(pooled, dim=1))  # type: ignore[no-any-return]
+        labels: Tensor = self.head(torch.cat(pooled, dim=1))
+        return labels

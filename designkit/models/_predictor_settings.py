@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from designkit.errors import ConfigurationError
 from designkit.models.base import PredictorSettings
 
 

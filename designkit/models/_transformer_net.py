@@ -45,11 +45,14 @@ class Block(nn.Module):
     def forward(self, x: Tensor, attended: Tensor | None) -> Tensor:
         """(B, L, C) to (B, L, C); ``attended`` (B, 1, 1, L) is False at padding."""
         query_key_value = self.query_key_value(self.norm_attention(x))
-        query, key, value = query_key_value.unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
+        query, key, value = query_key_value.unflatten(-1, (3, self.heads, -1)).permute(
+            2, 0, 3, 1, 4
+        )
         mixed = functional.scaled_dot_product_attention(rotate(query), rotate(key), value, attended)
         x = x + self.dropout(self.out(mixed.transpose(1, 2).flatten(2)))
         hidden = functional.gelu(self.expand(self.norm_feed_forward(x)))
-        return x + self.dropout(self.contract(hidden))
+        out: Tensor = x + self.dropout(self.contract(hidden))
+        return out
 
 
 class TransformerDenoiserNet(nn.Module):
@@ -80,4 +83,5 @@ class TransformerDenoiserNet(nn.Module):
             x = x + self.time(t)
         for block in self.blocks:
             x = block(x, attended)
-        return self.head(self.norm(x))  # type: ignore[no-any-return]
+        logits: Tensor = self.head(self.norm(x))
+        return logits

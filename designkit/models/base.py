@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from designkit.randomness import Noise
 
 CPU_ROWS = 16
-"""Rows of every network call on a CPU. Kernels round differently for different row counts, so a
-fixed count makes a row's result independent of the batch; 16 rows also keep activations in cache."""
+"""Rows of every network call on a CPU. Kernels round differently for different row counts: a fixed
+count makes a row's result independent of the batch, and 16 rows keep activations in cache."""
 
 
 class DenoiserSettings(Settings):

@@ -1,7 +1,7 @@
 """Convolutions followed by a bidirectional gated recurrent unit: a predictor.
 
-The arrangement of the 5'UTR reward networks of Li et al. 2024 (SVDD, arXiv 2408.08252): convolutions
-read motifs, the recurrent layer reads their order and distance.
+The arrangement of the 5'UTR reward networks of Li et al. 2024 (SVDD, arXiv 2408.08252):
+convolutions read motifs, the recurrent layer reads their order and distance.
 """
 
 from __future__ import annotations

@@ -89,8 +89,8 @@ class PredictorTask:
             x = x.where(noise.uniform("strand")[:, None, None] < 0.5, strands[1])
         labels = self.labels[chosen].to(rows.device)
         known = ~labels.isnan()
-        error = ((module(x).float() - labels.nan_to_num()) ** 2 * known).sum(1) / known.sum(1)
-        return error * self.weights[chosen].to(rows.device)
+        squared: Tensor = (module(x).float() - labels.nan_to_num()) ** 2 * known
+        return squared.sum(1) / known.sum(1) * self.weights[chosen].to(rows.device)
 
     def _mutated(self, tokens: Tensor, noise: Noise) -> Tensor:
         if not self.mutation_rate:

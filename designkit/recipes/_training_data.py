@@ -111,7 +111,9 @@ def load_training_data(
     counts["outside part"] = len(merged) - len(frame)
     counts["used"] = len(frame)
     tokens, lengths = _encode(frame["sequence"].tolist(), alphabet)
-    weights = _numbers(frame, wanted.weight).to_numpy() if wanted.weight else np.ones(len(frame))
+    weights = np.ones(len(frame))
+    if wanted.weight:
+        weights = _numbers(frame, wanted.weight).to_numpy()
     return TrainingData(
         frame=frame,
         tokens=tokens,

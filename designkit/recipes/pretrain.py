@@ -16,11 +16,12 @@ from designkit.recipes.console import Console
 from designkit.recipes.options import RunOptions
 from designkit.recipes.pretrain_settings import PretrainSettings
 from designkit.recipes.runtime import draw_seed, set_threads, stop_on_signals
-from designkit.settings import Layer, Settings, validate
+from designkit.settings import Layer, validate
 
 if TYPE_CHECKING:
     from torch import nn
 
+    from designkit.diffusion.base import DiffusionProcess
     from designkit.recipes._training_data import TrainingData
     from designkit.recipes.training import Progress, TrainingResult
     from designkit.registry.store import StoredModel
@@ -35,8 +36,8 @@ class PretrainRequest:
 
     Attributes:
         settings: what determines the model.
-        architecture: settings of the network.
-        process: settings of the noise process, None for a predictor.
+        architecture: settings of the network, a DenoiserSettings or PredictorSettings.
+        process: makes the noise process of an alphabet size; None for a predictor.
         sources: training files.
         name: of the model in the registry.
         run_dir: for checkpoints and logs.
@@ -44,8 +45,8 @@ class PretrainRequest:
     """
 
     settings: PretrainSettings
-    architecture: Settings
-    process: Callable[[int], Settings] | None
+    architecture: Any
+    process: Callable[[int], DiffusionProcess] | None
     sources: Sequence[str]
     name: str
     run_dir: Path
@@ -68,9 +69,10 @@ def resolve_request(
     if settings.kind == "prior":
         _component("designkit.processes", merged, "process", {**settings.process, "size": 2})
 
-        def process(size: int) -> Settings:
+        def process(size: int) -> DiffusionProcess:
             fields = {**settings.process, "size": size}
-            return _component("designkit.processes", merged, "process", fields)
+            made: DiffusionProcess = _component("designkit.processes", merged, "process", fields)
+            return made
 
     folder = Path(run_dir) if run_dir else Path("runs") / name
     return PretrainRequest(settings, architecture, process, tuple(sources), name, folder, seed)

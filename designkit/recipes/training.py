@@ -244,7 +244,7 @@ def _write(path: Path, tensors: Mapping[str, Tensor], header: Mapping[str, str])
 
 def _read(path: Path) -> dict[str, Tensor]:
     with safe_open(path, framework="pt") as file:
-        return {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - not a mapping
+        return {key: file.get_tensor(key) for key in file.keys()}
 
 
 def save_checkpoint(

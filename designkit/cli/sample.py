@@ -1,0 +1,80 @@
+"""``designkit sample``: draw designs."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from designkit.cli import _options as options
+
+
+def register(root: typer.Typer) -> None:
+    """Add the command to the program."""
+    root.command("sample")(sample)
+
+
+def sample(
+    model: Annotated[
+        str | None,
+        typer.Argument(metavar="MODEL", help="A prior: name, name@version, or folder."),
+    ] = None,
+    num: Annotated[int | None, typer.Option("-n", "--num", help="Designs to draw.", min=1)] = None,
+    method: Annotated[
+        str | None,
+        typer.Option("--method", help="How to draw: ancestral, best_of_n, svdd, ..."),
+    ] = None,
+    reward: options.Rewards = None,
+    alpha: Annotated[
+        float | None,
+        typer.Option(
+            "--alpha",
+            min=0,
+            help="Temperature of p(x) exp(reward / alpha), in units of the reward: a reward "
+            "difference of alpha makes a design e times as likely. 0 is greedy.",
+        ),
+    ] = None,
+    length: Annotated[
+        int | None, typer.Option("--length", min=1, help="Letters of every design.")
+    ] = None,
+    on_invalid: options.OnInvalid = None,
+    preset: options.Preset = None,
+    config: options.Config = None,
+    set_: options.Set = None,
+    seed: options.Seed = None,
+    dry_run: options.DryRun = False,
+    output: options.Output = "-",
+    format_: options.Format = None,
+    force: options.Force = False,
+    append: options.Append = False,
+    resume: options.Resume = False,
+    quiet: options.Quiet = False,
+    device: options.Device = "auto",
+    precision: options.Precision = "auto",
+    threads: options.Threads = None,
+    batch_size: options.BatchSize = None,
+    max_time: options.MaxTime = None,
+) -> None:
+    """Draw designs from a prior; with --method and --reward, guided ones."""
+    from designkit.recipes.options import RunOptions
+    from designkit.recipes.sample import OutputOptions, run_sample
+
+    flags: dict[str, Any] = {
+        "model": model,
+        "num": num,
+        "method.name": method,
+        "method.temperature": alpha,
+        "rewards": [{"ref": one} for one in reward] if reward else None,
+        "length": length,
+        "batch_size": batch_size,
+        "precision": None if precision == "auto" else precision,
+        "on_invalid": on_invalid,
+    }
+    code = run_sample(
+        RunOptions(
+            preset, config or (), set_ or (), flags, seed, device, threads, max_time, dry_run, quiet
+        ),
+        OutputOptions(output, format_, force, append, resume),
+    )
+    if code:
+        raise typer.Exit(code)

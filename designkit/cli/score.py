@@ -1,0 +1,66 @@
+"""``designkit score``: score sequences."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from designkit.cli import _options as options
+
+
+def register(root: typer.Typer) -> None:
+    """Add the command to the program."""
+    root.command("score")(score)
+
+
+def score(
+    sequences: options.Sequences,
+    reward: options.Rewards = None,
+    model: Annotated[
+        str | None,
+        typer.Option("--model", metavar="MODEL", help="A prior: adds the log-likelihood (nats)."),
+    ] = None,
+    alphabet: options.Alphabet = None,
+    column: options.Column = None,
+    convert_t_u: Annotated[
+        bool, typer.Option("--convert-t-u", help="Read U as T in DNA, and T as U in RNA.")
+    ] = False,
+    uppercase: Annotated[
+        bool, typer.Option("--uppercase", help="Accept lower-case letters.")
+    ] = False,
+    on_invalid: options.OnInvalid = None,
+    input_format: options.InputFormat = "auto",
+    preset: options.Preset = None,
+    config: options.Config = None,
+    set_: options.Set = None,
+    output: options.Output = "-",
+    format_: options.Format = None,
+    force: options.Force = False,
+    append: options.Append = False,
+    quiet: options.Quiet = False,
+    device: options.Device = "auto",
+    threads: options.Threads = None,
+) -> None:
+    """Score sequences with rewards and, with --model, by their likelihood under a prior."""
+    from designkit.recipes.options import RunOptions
+    from designkit.recipes.sample import OutputOptions
+    from designkit.recipes.score import run_score
+
+    flags: dict[str, Any] = {
+        "rewards": [{"ref": one} for one in reward] if reward else None,
+        "model": model,
+        "alphabet": alphabet,
+        "column": column,
+        "convert_t_u": convert_t_u or None,
+        "uppercase": uppercase or None,
+        "on_invalid": on_invalid,
+        "input_format": None if input_format == "auto" else input_format,
+    }
+    code = run_score(
+        RunOptions(preset, config or (), set_ or (), flags, None, device, threads, quiet=quiet),
+        sequences,
+        OutputOptions(output, format_, force, append),
+    )
+    if code:
+        raise typer.Exit(code)

@@ -1,0 +1,220 @@
+"""``designkit score``: rewards and likelihood of any sequences."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import Field
+
+from designkit.errors import EXIT_OK, EXIT_SOME_ITEMS_FAILED, UsageError
+from designkit.recipes.console import Console
+from designkit.recipes.objective import RewardSettings, load_rewards, make_engine, rewards_record
+from designkit.recipes.options import RunOptions
+from designkit.recipes.runtime import set_threads
+from designkit.recipes.sample import OutputOptions
+from designkit.settings import Settings, validate
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
+    from numpy.typing import NDArray
+
+    from designkit.alphabet import Alphabet
+    from designkit.models.base import DiffusionModel
+    from designkit.rewards import RewardEngine, WeightedReward
+
+
+class ScoreSettings(Settings):
+    """What a ``score`` configuration may hold.
+
+    Attributes:
+        rewards: what to score with.
+        model: a prior, for the log-likelihood.
+        likelihood_draws: mask sets of each likelihood estimate.
+        alphabet: of the sequences; that of the model or of the first reward when not given.
+        column: of the sequences, in tables.
+        input_format: of the input.
+        convert_t_u: read T as U in RNA and U as T in DNA.
+        uppercase: accept lower-case letters.
+        on_invalid: what to do with records that hold no usable sequence.
+    """
+
+    rewards: list[RewardSettings] = Field(default_factory=list)
+    model: str | None = None
+    likelihood_draws: int = Field(default=32, ge=2)
+    alphabet: str | None = None
+    column: str = "sequence"
+    input_format: Literal["auto", "fasta", "csv", "tsv", "jsonl"] = "auto"
+    convert_t_u: bool = False
+    uppercase: bool = False
+    on_invalid: Literal["fail", "skip"] = "fail"
+
+
+@dataclass
+class _Counts:
+    written: int = 0
+    unscored: int = 0
+
+
+def run_score(options: RunOptions, source: str, output: OutputOptions) -> int:
+    """The command: read, score, write, count.
+
+    Returns:
+        Exit code: 0, or 5 when a record was skipped or has no score.
+
+    Raises:
+        UsageError: nothing to score with.
+        InputError: a record that cannot be used.
+    """
+    settings = validate(ScoreSettings, options.configuration())
+    if not settings.rewards and settings.model is None:
+        raise UsageError("nothing to score with: add --reward REF or --model MODEL")
+
+    from designkit.io.designs import DesignWriter
+    from designkit.io.sequences import read_sequences
+    from designkit.recipes.record import RunRecord
+    from designkit.recipes.runtime import choose_device
+    from designkit.registry.build import load_diffusion_model
+    from designkit.registry.store import Registry
+
+    console = Console(options.quiet)
+    writer = DesignWriter(
+        output.target,
+        format=output.format or ("tsv" if output.target == "-" else None),
+        force=output.force,
+        append=output.append,
+    )
+    set_threads(options.threads)
+    device = choose_device(options.device)
+    stored = Registry().find(settings.model) if settings.model else None
+    model = load_diffusion_model(stored, device) if stored else None
+    rewards = load_rewards(settings.rewards, device)
+    alphabet = _alphabet(settings, model, rewards)
+    engine = make_engine(rewards, alphabet)
+    record = RunRecord(
+        output.target,
+        {
+            "command": "score",
+            "input": source,
+            "settings": settings.model_dump(mode="json"),
+            "model": {"ref": stored.ref, "sha256": stored.sha256} if stored else None,
+            "rewards": rewards_record(rewards),
+            "device": str(device),
+        },
+    )
+    reader = read_sequences(
+        source,
+        alphabet=alphabet,
+        input_format=settings.input_format,
+        column=settings.column,
+        convert_t_u=settings.convert_t_u,
+        uppercase=settings.uppercase,
+        on_invalid=settings.on_invalid,
+        chunk_rows=512,
+    )
+    name = "input" if source == "-" else Path(source).name.partition(".")[0]
+    counts = _Counts()
+    status = "failed"
+    with writer, reader:
+        try:
+            for frame in reader:
+                scored = _score(frame, name, engine, model, settings.likelihood_draws)
+                writer.write(scored)
+                counts.written += len(scored)
+                counts.unscored += int((scored["reason"] != "").sum())
+            status = "complete"
+        finally:
+            record.write(
+                status,
+                rows={
+                    "read": reader.rows_read,
+                    "written": counts.written,
+                    "skipped": reader.rows_failed,
+                    "without_score": counts.unscored,
+                },
+                calls={
+                    "denoiser_rows": model.counter.rows if model else 0,
+                    "reward_rows_scored": engine.rows_scored if engine else 0,
+                },
+                input_sha256=reader.sha256 if status == "complete" else None,
+            )
+    for failure in reader.failures:
+        console.warn(f"skipped: {failure}")
+    if sys.stderr.isatty() or output.target != "-" or counts.unscored or reader.rows_failed:
+        console.say(
+            f"{reader.rows_read} records read = {counts.written} written + {reader.rows_failed} "
+            f"skipped; {counts.unscored} without score"
+        )
+    return EXIT_SOME_ITEMS_FAILED if counts.unscored or reader.rows_failed else EXIT_OK
+
+
+def _alphabet(
+    settings: ScoreSettings, model: DiffusionModel | None, rewards: list[WeightedReward]
+) -> Alphabet:
+    """The alphabet asked for, else that of the model, else one that a reward reads."""
+    from designkit.io.alphabets import load_alphabet
+
+    if settings.alphabet is not None:
+        return load_alphabet(settings.alphabet)
+    if model is not None:
+        return model.alphabet
+    for weighted in rewards:
+        if weighted.reward.info.alphabets:
+            return load_alphabet(weighted.reward.info.alphabets[0])
+    raise UsageError("which letters the sequences have is not clear: add --alphabet")
+
+
+def _score(
+    frame: pd.DataFrame,
+    source: str,
+    engine: RewardEngine | None,
+    model: DiffusionModel | None,
+    draws: int,
+) -> pd.DataFrame:
+    """The table with its scores; scores of the same name are replaced."""
+    sequences = frame["sequence"].tolist()
+    added: dict[str, Any] = {}
+    reasons: list[list[str]] = [[] for _ in sequences]
+    if engine is not None:
+        scored = engine.score(sequences)
+        if "reward" in frame.columns:
+            frame = frame.rename(columns={"reward": f"reward.{source}"})
+        added |= {"reward": scored.reward, **scored.columns}
+        for row, reason in enumerate(scored.reasons):
+            reasons[row] += [reason] if reason else []
+    if model is not None:
+        mean, error, refused = _log_likelihood(sequences, model, draws)
+        added |= {"log_likelihood": mean, "log_likelihood_se": error}
+        for row, reason in refused.items():
+            reasons[row].append(reason)
+    added["reason"] = ["; ".join(found) for found in reasons]
+    kept = [column for column in frame.columns if column not in added]
+    return frame[kept].assign(**added)
+
+
+def _log_likelihood(
+    sequences: list[str], model: DiffusionModel, draws: int
+) -> tuple[NDArray[np.float64], NDArray[np.float64], dict[int, str]]:
+    """Estimates and standard errors (N,), and why some sequences have none."""
+    import numpy as np
+    import torch
+
+    mean, error = np.full((2, len(sequences)), np.nan)
+    refused: dict[int, str] = {}
+    by_length: dict[int, list[int]] = {}
+    law = model.length_law
+    for row, sequence in enumerate(sequences):
+        length = len(model.alphabet.split(sequence))
+        if law.minimum <= length <= law.maximum:
+            by_length.setdefault(length, []).append(row)
+            continue
+        lengths = f"{law.minimum}" if law.fixed else f"{law.minimum} to {law.maximum}"
+        refused[row] = f"{model.name}: length {length}, the prior writes {lengths}"
+    for rows in by_length.values():
+        tokens = torch.from_numpy(model.alphabet.encode([sequences[row] for row in rows]))
+        found, spread = model.log_likelihood(tokens.to(model.device), draws)
+        mean[rows], error[rows] = found.cpu().numpy(), spread.cpu().numpy()
+    return mean, error, refused
