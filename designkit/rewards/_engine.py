@@ -17,6 +17,11 @@ if TYPE_CHECKING:
 
     from designkit.alphabet import Alphabet
 
+# What design tables say besides the values of rewards; a reward of that name would hide it.
+TABLE_COLUMNS = frozenset(
+    "id sequence reward reason log_likelihood parent round method model seed".split()
+)
+
 
 @dataclass(frozen=True)
 class WeightedReward:
@@ -88,7 +93,8 @@ class RewardEngine:
 
     Raises:
         RewardError: a reward does not read the alphabet.
-        UsageError: no reward is an objective, or a number is out of range.
+        UsageError: no reward is an objective, a column would be there twice or hide one of the
+            table's own, or a number is out of range.
     """
 
     def __init__(
@@ -231,6 +237,9 @@ def _parts(rewards: Sequence[WeightedReward]) -> list[_Part]:
         part = _Part(label, weighted.reward, slice(start, start + len(outputs)), factor)
         if taken & set(part.names):
             raise UsageError(f"two rewards record a column {sorted(taken & set(part.names))[0]!r}")
+        if TABLE_COLUMNS & set(part.names):
+            column = min(TABLE_COLUMNS & set(part.names))
+            raise UsageError(f"a reward cannot have the column {column!r}: give it another label")
         taken |= set(part.names)
         start += len(outputs)
         parts.append(part)

@@ -129,6 +129,8 @@ def test_labels() -> None:
     assert engine_of(Counting("gc", outputs=two), GC()).columns == ("gc", "gc_2", "gc_3")
     with pytest.raises(UsageError, match="two rewards record a column 'x_2'"):
         engine_of(WeightedReward(GC(), label="x_2"), Counting("x", outputs=two))
+    with pytest.raises(UsageError, match="cannot have the column 'sequence'"):
+        engine_of(Counting("sequence"))
 
 
 def test_nothing_to_score() -> None:
