@@ -92,6 +92,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         label = "stopped" if isinstance(error, Interrupted) else "error"
         for line in str(error).splitlines() or [type(error).__name__]:
             _say(f"{label}: {line}")
+        for note in getattr(error, "__notes__", []):
+            _say(note)
         return error.exit_code
     except KeyboardInterrupt:
         _say("interrupted")

@@ -10,7 +10,7 @@ import torch
 from designkit.metrics.regression import bootstrap_interval, pearson, r_squared, spearman
 from designkit.metrics.ridge import RidgeKmer
 from designkit.models.base import LengthLaw, Predictor, one_hot
-from designkit.randomness import noise_for
+from designkit.recipes._training_data import TrainingData, TrainingExamples
 from designkit.recipes.training import as_stored, build_seeded, with_stored_weights
 
 if TYPE_CHECKING:
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
     from designkit.alphabet import Alphabet
     from designkit.randomness import Noise
-    from designkit.recipes._training_data import TrainingData
     from designkit.recipes.pretrain import PretrainRequest
     from designkit.recipes.pretrain_settings import PretrainSettings
 
@@ -55,7 +54,7 @@ class PredictorTask:
     Args:
         data: all rows.
         predictor: how inputs and labels are laid out; its members are not used.
-        seed: of the bootstrap sample; None trains on every row.
+        examples: what of the training rows is shown.
         mutation_rate: share of letters replaced by random ones in training.
     """
 
@@ -63,25 +62,21 @@ class PredictorTask:
         self,
         data: TrainingData,
         predictor: Predictor,
-        seed: int | None = None,
+        examples: TrainingExamples,
         mutation_rate: float = 0.0,
     ):
         self.data = data
         self.predictor = predictor
         self.mutation_rate = mutation_rate
-        rows = data.rows("train")
-        if seed is not None:
-            drawn = noise_for(seed, len(rows)).uniform("bootstrap") * len(rows)
-            rows = rows[drawn.long()]
-        self.train_rows = rows
-        self.examples = len(rows)
+        self._examples = examples
+        self.examples = examples.count
         self.labels = ((torch.tensor(data.labels) - predictor.mean) / predictor.scale).float()
         weights = torch.tensor(data.weights).float()
-        self.weights = weights / weights[rows].mean()
+        self.weights = weights / weights[data.rows("train")].mean()
 
     def loss(self, module: nn.Module, rows: Tensor, noise: Noise) -> Tensor:
         """Squared error of examples (B,), averaged over the measured outputs."""
-        chosen = self.train_rows[rows.cpu()]
+        chosen = self._examples.rows(rows, noise)
         tokens = self._mutated(self.data.tokens[chosen].to(rows.device), noise)
         strands = self._strands(tokens, self.data.lengths[chosen])
         x = strands[0]
@@ -221,9 +216,10 @@ def train_predictor(
     networks, best = [], []
     for number in range(settings.members):
         seed = request.seed + number
-        task = PredictorTask(
-            data, predictor, seed if settings.bootstrap else None, settings.mutation_rate
+        examples = TrainingExamples(
+            data, settings.balance_groups, seed if settings.bootstrap else None
         )
+        task = PredictorTask(data, predictor, examples, settings.mutation_rate)
         network = build_seeded(
             lambda: request.architecture.build(alphabet.size, len(predictor.outputs), canvas), seed
         )

@@ -10,6 +10,7 @@ import torch
 
 from designkit.metrics.markov import MarkovModel
 from designkit.models.base import DiffusionModel, LengthLaw
+from designkit.recipes._training_data import TrainingData, TrainingExamples
 from designkit.recipes.training import as_stored, build_seeded, with_stored_weights
 from designkit.registry.build import component_fields
 
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
     from designkit.alphabet import Alphabet
     from designkit.diffusion.base import DiffusionProcess
     from designkit.randomness import Noise
-    from designkit.recipes._training_data import TrainingData
     from designkit.recipes.pretrain import PretrainRequest
 
 VALIDATION_SEQUENCES = 512
@@ -52,25 +52,13 @@ class PriorTask:
         self.alphabet = alphabet
         complement = alphabet.complement_tokens if reverse_complement else None
         self.complement = torch.tensor(complement) if complement else None
-        self.train_rows = data.rows("train")
-        groups = data.frame["group"].to_numpy()[self.train_rows.numpy()]
-        if balance_groups:
-            _, group = np.unique(groups.astype(str), return_inverse=True)
-        else:
-            group = np.arange(len(groups))
-        # Training rows in order of their group, and where each group starts and ends.
-        order = torch.from_numpy(group.argsort(kind="stable"))
-        self.members = self.train_rows[order]
-        self.sizes = torch.from_numpy(np.bincount(group))
-        self.starts = self.sizes.cumsum(0) - self.sizes
-        self.examples = len(self.sizes)
-        self.length_law = LengthLaw.fit(data.lengths[self.train_rows].tolist())
+        self._examples = TrainingExamples(data, balance_groups)
+        self.examples = self._examples.count
+        self.length_law = LengthLaw.fit(data.lengths[data.rows("train")].tolist())
 
     def loss(self, module: nn.Module, rows: Tensor, noise: Noise) -> Tensor:
         """NELBO of examples (B,), scaled so that its mean is in nats per letter."""
-        example = rows.cpu()
-        member = (noise.uniform("member").cpu() * self.sizes[example]).long()
-        chosen = self.members[self.starts[example] + member]
+        chosen = self._examples.rows(rows, noise)
         lengths = self.data.lengths[chosen]
         longest = int(lengths.max())
         x_0 = self.data.tokens[chosen, :longest].to(rows.device)

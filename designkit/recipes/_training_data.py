@@ -14,6 +14,7 @@ import torch
 from designkit.errors import InputError, did_you_mean
 from designkit.io.provenance import sha256_file
 from designkit.io.sequences import read_table
+from designkit.randomness import noise_for
 from designkit.recipes.splits import assign, describe_split, given_words, group_keys
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from designkit.alphabet import Alphabet
+    from designkit.randomness import Noise
     from designkit.recipes.pretrain_settings import PretrainSettings
 
 
@@ -60,6 +62,41 @@ class TrainingData:
     def token_list(self, rows: Tensor) -> list[NDArray[np.int64]]:
         """Unpadded tokens of some rows, for the baselines."""
         return [self.tokens[i, : self.lengths[i]].numpy() for i in rows.tolist()]
+
+
+class TrainingExamples:
+    """What a task calls its examples: the training rows, or groups of them.
+
+    Args:
+        data: all rows.
+        balanced: an example is a group of the split, shown by a random one of its rows, so that
+            large families of near-duplicates count no more than small ones.
+        bootstrap: seed of a resample of the rows, drawn with replacement; None keeps each once.
+
+    Attributes:
+        count: number of examples.
+    """
+
+    def __init__(self, data: TrainingData, balanced: bool, bootstrap: int | None = None):
+        rows = data.rows("train")
+        if bootstrap is not None:
+            drawn = noise_for(bootstrap, len(rows)).uniform("bootstrap") * len(rows)
+            rows = rows[drawn.long()]
+        group = np.arange(len(rows))
+        if balanced:
+            names = data.frame["group"].to_numpy()[rows.numpy()]
+            _, group = np.unique(names.astype(str), return_inverse=True)
+        # Rows in order of their group, and where each group starts.
+        self._rows = rows[torch.from_numpy(group.argsort(kind="stable"))]
+        self._sizes = torch.from_numpy(np.bincount(group))
+        self._starts = self._sizes.cumsum(0) - self._sizes
+        self.count = len(self._sizes)
+
+    def rows(self, examples: Tensor, noise: Noise) -> Tensor:
+        """A row for each example (B,), on the CPU."""
+        chosen = examples.cpu()
+        member = (noise.uniform("member").cpu() * self._sizes[chosen]).long()
+        return self._rows[self._starts[chosen] + member]
 
 
 def load_training_data(
@@ -111,15 +148,13 @@ def load_training_data(
     counts["outside part"] = len(merged) - len(frame)
     counts["used"] = len(frame)
     tokens, lengths = _encode(frame["sequence"].tolist(), alphabet)
-    weights = np.ones(len(frame))
-    if wanted.weight:
-        weights = _numbers(frame, wanted.weight).to_numpy()
+    weights = pd.Series(1.0, frame.index) if not wanted.weight else _numbers(frame, wanted.weight)
     return TrainingData(
         frame=frame,
         tokens=tokens,
         lengths=lengths,
         labels=frame[[_LABEL + name for name in labels]].to_numpy(float),
-        weights=weights,
+        weights=np.asarray(weights, dtype=np.float64),
         files={Path(source).name: sha256_file(source) for source in sources},
         counts=counts,
         split=describe_split(split, groups),

@@ -87,7 +87,7 @@ class Progress:
         text = " ".join(f"{name} {value:.4g}" for name, value in figures.items())
         if self.bar is not None:
             self.bar.update(self.task, completed=done, figures=text)
-        elif not self.quiet and time.monotonic() - self.last_line >= SECONDS_BETWEEN_LINES:
+        elif self._line_is_due(done):
             self.last_line = time.monotonic()
             rate = (done - self.first) / (self.last_line - self.started)
             left = int((self.total - done) / rate) if rate else 0
@@ -98,6 +98,10 @@ class Progress:
             )
         if done >= self.total:
             self.close()
+
+    def _line_is_due(self, done: int) -> bool:
+        late = time.monotonic() - self.last_line >= SECONDS_BETWEEN_LINES
+        return late and done < self.total and not self.quiet
 
     def close(self) -> None:
         """End the display."""

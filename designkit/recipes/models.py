@@ -75,9 +75,8 @@ def _registry() -> Registry:
 
 def _row(stored: StoredModel) -> tuple[str, ...]:
     card = stored.card
-    law: dict[str, Any] = card.get("length_law") or {}
-    shortest, longest = law.get("min"), law.get("max")
-    length = f"{shortest}" if shortest == longest else f"{shortest}-{longest}"
+    lengths = sorted(int(length) for length in card.get("length_law") or {})
+    length = "-".join(str(one) for one in sorted({*lengths[:1], *lengths[-1:]}))
     return (
         stored.name,
         str(stored.version),

@@ -80,8 +80,8 @@ class PretrainSettings(Settings):
         optimizer: of every member.
         members: networks in a predictor's ensemble.
         bootstrap: train every member on a resample of the training rows, drawn with replacement.
-        balance_groups: a prior sees every group of the split (every family of near-duplicates)
-            equally often, whatever its size.
+        balance_groups: every group of the split (every family of near-duplicates) is shown equally
+            often, whatever its size.
         mutation_rate: share of letters replaced by random ones whenever a predictor is shown a
             training sequence.
         reverse_complement: both strands are examples; a predictor averages over them.
@@ -113,7 +113,7 @@ class PretrainSettings(Settings):
         if self.kind == "predictor" and not self.data.labels:
             raise ValueError("a predictor needs data.labels (--label COLUMN)")
         predictor_only = ("members", "bootstrap", "flanks", "mutation_rate")
-        for_other = predictor_only if self.kind == "prior" else ("process", "balance_groups")
+        for_other = predictor_only if self.kind == "prior" else ("process",)
         given = [name for name in for_other if name in self.model_fields_set]
         if given:
             raise ValueError(f"{', '.join(given)}: not for a {self.kind}")

@@ -122,13 +122,15 @@ def run_sample(options: RunOptions, output: OutputOptions) -> int:
     """
     settings, sampler = resolve_settings(options.configuration())
     console = Console(options.quiet)
-    if output.resume and Path(output.target).exists() and not _part(output.target).exists():
+
+    from designkit.io.designs import DesignWriter, is_complete
+
+    if output.resume and is_complete(output.target):
         console.say(f"{output.target}: complete already, nothing to resume")
         return EXIT_OK
     before = _earlier_seed(output) if output.resume and options.seed is None else None
     seed = before if before is not None else draw_seed(options.seed)
 
-    from designkit.io.designs import DesignWriter
     from designkit.recipes.record import RunRecord
     from designkit.recipes.runtime import choose_device, choose_precision
     from designkit.registry.build import load_diffusion_model
@@ -324,10 +326,6 @@ class _Run:
         if self.rewards:
             lines.append("reward: " + ", ".join(f"{k} {v:.4g}" for k, v in self.figures().items()))
         return "\n".join(lines)
-
-
-def _part(target: str) -> Path:
-    return Path(target + ".part")
 
 
 def _earlier_seed(output: OutputOptions) -> int | None:

@@ -126,11 +126,16 @@ def train(
     """
     state = State()
     averaged = copy.deepcopy(module)
+    # Scales, biases and norms are not pulled towards 0, only matrices.
+    decayed = [p for p in module.parameters() if p.ndim > 1]
+    others = [p for p in module.parameters() if p.ndim <= 1]
     optimizer = torch.optim.AdamW(
-        module.parameters(),
+        [
+            {"params": decayed, "weight_decay": settings.weight_decay},
+            {"params": others, "weight_decay": 0.0},
+        ],
         lr=settings.learning_rate,
         betas=settings.betas,
-        weight_decay=settings.weight_decay,
     )
     if resume and (run_dir / CHECKPOINT).exists():
         state = load_checkpoint(run_dir / CHECKPOINT, module, averaged, optimizer)

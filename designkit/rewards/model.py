@@ -21,7 +21,7 @@ class ModelSettings(Settings):
 
     Args:
         name: reference of the model: ``name``, ``name@3`` or a folder.
-        output: one of its outputs; may be left out where there is only one.
+        output: one of its outputs; the first when not given.
     """
 
     name: str
@@ -36,7 +36,7 @@ class Model(Reward):
         parameters: see ``ModelSettings``.
 
     Raises:
-        RewardError: no output of that name, or several outputs and none was chosen.
+        RewardError: no output of that name.
     """
 
     settings_type = ModelSettings
@@ -48,7 +48,7 @@ class Model(Reward):
         self._output = _choose(predictor, self.settings)
         card = predictor.outputs[self._output]
         label = predictor.name or self.settings.name
-        if len(predictor.outputs) > 1:
+        if self.settings.output is not None:
             label = f"{label}_{card['name']}"
         unit = str(card.get("unit", ""))
         outputs = [Output(label, unit=unit, direction=card.get("direction", "maximize"))]
@@ -116,10 +116,5 @@ def _choose(predictor: Predictor, settings: ModelSettings) -> int:
         raise RewardError(
             f"model {settings.name!r} has no output {settings.output!r}"
             f"{did_you_mean(settings.output, names)} (it has {', '.join(names)})"
-        )
-    if len(names) > 1:
-        raise RewardError(
-            f"model {settings.name!r} has {len(names)} outputs; choose one: "
-            + ", ".join(f"model:{settings.name}#{name}" for name in names)
         )
     return 0

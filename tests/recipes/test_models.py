@@ -30,7 +30,7 @@ class Shelf:
             "name": "prior",
             "kind": "diffusion",
             "alphabet": {"name": "dna", "letters": list("ACGT")},
-            "length_law": {"min": 80, "max": 80},
+            "length_law": {"80": 12},
             "training": {"data": "yeast", "rows": 0},
             "metrics": {"nll": 1.23456789},
             "summary": "Promoters.",
@@ -40,7 +40,7 @@ class Shelf:
         reward = {
             "kind": "predictor",
             "alphabet": {"name": "rna"},
-            "length_law": {"min": 5, "max": 9},
+            "length_law": {"5": 3, "7": 1, "9": 2},
         }
         self.models = [
             Stored(path, "prior", 2, prior, packaged=True),

@@ -40,8 +40,11 @@ def test_columns_in_the_engine() -> None:
 
 def test_choosing_an_output() -> None:
     predictor = linear_predictor(outputs=TWO, slopes=(1.0,), lengths=(4,))
-    with pytest.raises(RewardError, match=r"2 outputs; choose one: model:m#te, model:m#decay"):
-        Model(predictor, name="m")
+    first = Model(predictor, name="m")
+    np.testing.assert_allclose(
+        first.score(["GGGA"]).values, Model(predictor, name="m", output="te").score(["GGGA"]).values
+    )
+    assert first.info.name == "mrl"
     with pytest.raises(RewardError, match="no output 'decoy'; did you mean 'decay'"):
         Model(predictor, name="m", output="decoy")
     reward = Model(predictor, name="m", output="decay")

@@ -163,6 +163,11 @@ class Sampler(Settings):
             return x_t
 
 
+def without_nan(values: Tensor) -> Tensor:
+    """Values with NaN, "no score", as -inf: ``argmax`` and ``max`` would rank NaN first."""
+    return values.where(~values.isnan(), -float("inf"))
+
+
 def _predict_distinct(model: DiffusionModel, x_t: Tensor, time: Tensor) -> Tensor:
     """``predict_x_0`` of (N, L) states at one time, each distinct state computed once."""
     import torch

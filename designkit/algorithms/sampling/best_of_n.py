@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import Field
 
-from designkit.algorithms.sampling.base import Designs, Request, Sampler
+from designkit.algorithms.sampling.base import Designs, Request, Sampler, without_nan
 
 if TYPE_CHECKING:
     from designkit.algorithms.values.base import Objective
@@ -33,7 +33,7 @@ class BestOfN(Sampler):
         """See ``Sampler.sample``."""
         assert reward is not None
         tokens = self.decode(model, request.length, noise.repeat(self.candidates))
-        values = reward.values(tokens).view(-1, self.candidates)
+        values = without_nan(reward.values(tokens)).view(-1, self.candidates)
         drawn = tokens.view(-1, self.candidates, request.length)
         best = values.argmax(1)[:, None, None].expand(-1, 1, request.length)
         return Designs(drawn.gather(1, best).squeeze(1))

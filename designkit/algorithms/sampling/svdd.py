@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from pydantic import Field
 
 from designkit import plugins
-from designkit.algorithms.sampling.base import Designs, Request, Sampler
+from designkit.algorithms.sampling.base import Designs, Request, Sampler, without_nan
 from designkit.algorithms.values.base import Objective, ValueEstimator
 from designkit.settings import Layer, validate
 
@@ -67,7 +67,7 @@ class SVDD(Sampler):
         """The child that each row keeps.
 
         Args:
-            values: (B, M) float64; -inf for children without a score.
+            values: (B, M) float64; -inf or NaN for children without a score.
             noise: of the B rows at this step.
 
         Returns:
@@ -75,6 +75,7 @@ class SVDD(Sampler):
         """
         from designkit.diffusion.base import categorical
 
+        values = without_nan(values)
         best = values.argmax(1)
         if self.temperature == 0:
             return best
