@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 EARLIEST_TRAINING_TIME = 1e-3
-"""Times nearer to 0 are not drawn in training: the weight 1 / t of the loss has no variance bound."""
+"""Times nearer to 0 are not drawn in training, where the weight 1 / t of the loss is unbounded."""
 
 _LIKELIHOOD_SEED = 0
 """The mask sets of likelihood estimates are the same for every sequence and every model."""
@@ -70,7 +70,7 @@ class Masked(DiffusionProcess):
         return x_0.where(keep, self.mask)
 
     def x_0_probs(self, logits: Tensor, x_t: Tensor) -> Tensor:
-        """Softmax over the letters; one-hot at unmasked positions (SUBS, Sahoo et al. sec. 3.2.3)."""
+        """Softmax over letters; one-hot at unmasked positions (SUBS, Sahoo et al. sec. 3.2.3)."""
         import torch.nn.functional as functional
 
         one_hot = functional.one_hot(x_t, self.states)[..., : self.size].to(logits.dtype)
@@ -118,9 +118,9 @@ class Masked(DiffusionProcess):
     ) -> tuple[Tensor, Tensor]:
         """Lower bound of log p(x_0 | length) over random orders, and its standard error.
 
-        Estimates sum_k (1/k) E_{|M|=k} sum_{l in M} log p(x_0^l | x_0 outside M): the log-likelihood
-        itself when the denoiser's conditionals are consistent. ``draws`` mask sets M have sizes k
-        stratified over 1..L and are the same for all sequences of a length.
+        Estimates sum_k (1/k) E_{|M|=k} sum_{l in M} log p(x_0^l | x_0 outside M), which is the
+        log-likelihood itself when the denoiser's conditionals are consistent. ``draws`` mask sets
+        M have sizes k stratified over 1..L and are the same for all sequences of a length.
 
         Args:
             predict_x_0: noisy tokens and times to probabilities.
