@@ -1,4 +1,4 @@
-"""Counter-based noise: every number is a function of what it is for, never of what was drawn before.
+"""Counter-based noise: a number depends on what it is for, never on what was drawn before.
 
 A number is addressed by (seed, purpose, item, step, candidate, position). The same design therefore
 gets the same noise in any batch, on any shard, and after any resume, and nothing has to be saved or

@@ -1,4 +1,4 @@
-"""Noise schedules: the share of signal left at time t, alpha(t), with alpha(0) = 1, alpha(1) = 0."""
+"""Noise schedules: alpha(t), the share of signal left at time t, from 1 at t = 0 to 0 at t = 1."""
 
 from __future__ import annotations
 

@@ -76,13 +76,13 @@ def _registry() -> Registry:
 def _row(stored: StoredModel) -> tuple[str, ...]:
     card = stored.card
     lengths = sorted(int(length) for length in card.get("length_law") or {})
-    length = "-".join(str(one) for one in sorted({*lengths[:1], *lengths[-1:]}))
+    length = "-".join(map(str, sorted({*lengths[:1], *lengths[-1:]})))
     return (
         stored.name,
         str(stored.version),
         str(card.get("kind", "")),
         str((card.get("alphabet") or {}).get("name", "")),
-        length if shortest is not None else "",
+        length,
         "designkit" if stored.packaged else "home",
         str(card.get("summary") or ""),
     )

@@ -1,9 +1,9 @@
 """Posterior mean: the reward of the model's best guess of the clean sequence.
 
-SVDD-PM of Li et al. 2024, "Derivative-free guidance in continuous and discrete diffusion models with
-soft value-based decoding", arXiv 2408.08252, sec. 4.2: v(x_s) is approximated by r(x_0) at the most
-probable letter of every masked position. One reward row a state; neither a sample nor a mean, hence
-biased, most of all while much is masked.
+SVDD-PM of Li et al. 2024, "Derivative-free guidance in continuous and discrete diffusion models
+with soft value-based decoding", arXiv 2408.08252, sec. 4.2: v(x_s) is approximated by r(x_0) at the
+most probable letter of every masked position. One reward row a state; neither a sample nor a mean,
+hence biased, most of all while much is masked.
 """
 
 from __future__ import annotations
