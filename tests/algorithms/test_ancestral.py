@@ -1,4 +1,4 @@
-"""Ancestral sampling has the model's law, and the criterion that says so sees samplers that do not."""
+"""Ancestral sampling has the model's law, and the criterion sees samplers that do not."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ class StaleModel(DiffusionModel):
 
 
 class GreedyEndModel(DiffusionModel):
-    """The published final step: what is still masked at the end becomes its most probable letter."""
+    """The published final step: what is masked at the end becomes its most probable letter."""
 
     def logits(self, x_t: Tensor, t: Tensor) -> Tensor:
         logits = super().logits(x_t, t)
@@ -100,7 +100,7 @@ def test_wrong_samplers_fail_the_criterion(wrong: type[DiffusionModel]) -> None:
 
 
 def test_it_draws_the_model_it_is_given() -> None:
-    """Inconsistent conditionals: the law is the mean over orders of the chain rule in that order."""
+    """Inconsistent conditionals: the law is the mean over orders of each order's chain rule."""
     from itertools import permutations
 
     wrong = WORLD.wrong_conditionals()

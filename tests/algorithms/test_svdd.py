@@ -175,7 +175,7 @@ def test_a_value_of_another_temperature_fails_the_criterion(value_temperature: f
 
 
 def test_one_step_selects_by_the_softmax() -> None:
-    """On the numbers that it is given, exactly: selection shares against softmax(v / temperature)."""
+    """Shares of the children that are kept, against softmax(v / temperature)."""
     values = torch.tensor([[0.3, -1.0, 2.0, -torch.inf, torch.nan, 1.9]], dtype=torch.float64)
     count = 200_000
     method = SVDD(candidates=6, temperature=0.7)

@@ -175,7 +175,7 @@ def test_posterior_is_the_law_of_one_grid_step(schedule: str) -> None:
 
 @pytest.mark.parametrize("schedule", SCHEDULES)
 def test_step_kl_is_the_mean_path_ratio(schedule: str) -> None:
-    """KL of paths by formula and by Monte Carlo of the newly unmasked tokens, on one set of paths."""
+    """KL of paths by formula, and by Monte Carlo over newly unmasked tokens of the same paths."""
     rows, steps = 10_000, 4
     process = Masked(size=K, schedule=schedule)
     policy, pretrained = WORLD.wrong_conditionals(0.7), WORLD.conditionals

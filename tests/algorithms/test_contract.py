@@ -1,0 +1,187 @@
+"""What every sampler promises, whatever its method."""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from designkit import plugins
+from designkit.algorithms.sampling.base import Request, Sampler
+from designkit.alphabet import DNA
+from designkit.diffusion.masked import Masked
+from designkit.errors import UsageError
+from designkit.models.base import DiffusionModel, LengthLaw
+from designkit.models.cnn import CNNDenoiser
+from designkit.models.transformer import TransformerDenoiser
+from designkit.randomness import Noise, noise_for
+from designkit.recipes.training import build_seeded
+from designkit.rewards import RewardEngine, WeightedReward, reward
+
+LENGTH = 12
+NETWORKS = {
+    "cnn": CNNDenoiser(channels=16, kernel=5, dilations=(1, 4), repeats=1),
+    "transformer": TransformerDenoiser(channels=16, layers=2, heads=2),
+}
+# None is the default: one position a step.
+DECODINGS: list[tuple[str, int | None]] = [
+    ("blocks", None),
+    ("blocks", 5),
+    ("grid", 5),
+    ("grid", 30),
+]
+pytestmark = pytest.mark.parametrize("name", plugins.names("designkit.samplers"))
+
+
+def model(network: str = "cnn", sharpness: float = 8.0) -> DiffusionModel:
+    """Random weights; logits scaled up so that letters depend on each other."""
+    settings = NETWORKS[network]
+    net = build_seeded(lambda: settings.build(DNA.size + 1, DNA.size), 0).eval()
+    with torch.no_grad():
+        net.head.weight.mul_(sharpness)
+    return DiffusionModel(net, Masked(size=DNA.size), DNA, LengthLaw({LENGTH: 1}))
+
+
+@reward
+def g_minus_a(sequences: list[str]) -> list[float]:
+    return [s.count("G") - s.count("A") + 0.1 * s.count("GC") for s in sequences]
+
+
+@reward
+def sometimes_nothing(sequences: list[str]) -> list[float]:
+    return [float("nan") if s.count("C") % 2 else float(s.count("G")) for s in sequences]
+
+
+@reward
+def nothing(sequences: list[str]) -> list[float]:
+    return [float("nan")] * len(sequences)
+
+
+def engine(kind: Any = g_minus_a) -> RewardEngine:
+    return RewardEngine([WeightedReward(kind())], alphabet=DNA)
+
+
+def sampler(name: str, **settings: Any) -> Sampler:
+    found: Sampler = plugins.find("designkit.samplers", name)(**settings)
+    return found
+
+
+def sample(
+    name: str,
+    noise: Noise,
+    *,
+    length: int = LENGTH,
+    network: str = "cnn",
+    kind: Any = g_minus_a,
+    **settings: Any,
+) -> Tensor:
+    method = sampler(name, **settings)
+    return method.sample(model(network), engine(kind), Request(length), noise).tokens
+
+
+def check_designs(tokens: Tensor, rows: int, length: int) -> None:
+    assert tokens.shape == (rows, length)
+    assert tokens.dtype == torch.int64
+    assert tokens.min() >= 0
+    assert tokens.max() < DNA.size  # no mask left
+
+
+@pytest.mark.parametrize(("decoding", "steps"), DECODINGS)
+def test_designs_are_whole(name: str, decoding: str, steps: int | None) -> None:
+    tokens = sample(name, noise_for(0, 9), decoding=decoding, steps=steps)
+    check_designs(tokens, 9, LENGTH)
+    assert len(tokens.unique(dim=0)) > 1
+    assert not tokens.requires_grad
+
+
+@pytest.mark.parametrize(("decoding", "steps"), [("blocks", None), ("grid", 6)])
+def test_one_letter_and_one_design(name: str, decoding: str, steps: int | None) -> None:
+    for rows, length in ((1, 1), (1, LENGTH), (5, 1), (3, 2)):
+        tokens = sample(name, noise_for(1, rows), length=length, decoding=decoding, steps=steps)
+        check_designs(tokens, rows, length)
+
+
+@pytest.mark.parametrize(("decoding", "steps"), [("blocks", 5), ("grid", 9)])
+@pytest.mark.parametrize("network", sorted(NETWORKS))
+def test_a_design_does_not_depend_on_its_batch(
+    name: str, network: str, decoding: str, steps: int
+) -> None:
+    settings = {"network": network, "decoding": decoding, "steps": steps}
+    noise = noise_for(2, 64)
+    whole = sample(name, noise, **settings)
+    assert torch.equal(sample(name, noise, **settings), whole)
+    sevens = [
+        sample(name, noise.rows(torch.arange(i, min(i + 7, 64))), **settings)
+        for i in range(0, 64, 7)
+    ]
+    assert torch.equal(torch.cat(sevens), whole)
+    alone = [sample(name, noise_for(2, 1, start=i), **settings) for i in (0, 13, 63)]
+    assert torch.equal(torch.cat(alone), whole[[0, 13, 63]])
+    shuffled = torch.randperm(64, generator=torch.Generator().manual_seed(0))
+    assert torch.equal(sample(name, noise.rows(shuffled), **settings), whole[shuffled])
+
+
+def test_another_seed_gives_other_designs(name: str) -> None:
+    assert not torch.equal(sample(name, noise_for(3, 20)), sample(name, noise_for(4, 20)))
+
+
+def test_global_generators_are_left_alone(name: str) -> None:
+    def states() -> tuple[Any, ...]:
+        return torch.get_rng_state().tolist(), random.getstate(), np.random.get_state()[1].tolist()
+
+    before = states()
+    first = sample(name, noise_for(5, 4))
+    assert states() == before
+    torch.rand(3)
+    random.random()
+    assert torch.equal(sample(name, noise_for(5, 4)), first)
+
+
+@pytest.mark.parametrize("temperature", [None, 0.5])
+def test_sequences_without_a_score_are_not_preferred(name: str, temperature: float | None) -> None:
+    settings = {}
+    if temperature is not None:
+        if "temperature" not in type(sampler(name)).model_fields:
+            pytest.skip("has no temperature")
+        settings["temperature"] = temperature
+    tokens = sample(name, noise_for(6, 60), kind=sometimes_nothing, **settings)
+    check_designs(tokens, 60, LENGTH)
+    unscored = float(((tokens == 1).sum(1) % 2).double().mean())
+    if sampler(name).needs_reward:
+        plain = sample("ancestral", noise_for(6, 60))
+        assert unscored < 0.6 * float(((plain == 1).sum(1) % 2).double().mean())
+    check_designs(sample(name, noise_for(6, 5), kind=nothing, **settings), 5, LENGTH)
+
+
+def test_calls_stay_within_what_is_announced(name: str) -> None:
+    for decoding, steps in DECODINGS:
+        method = sampler(name, decoding=decoding, steps=steps)
+        prior, objective = model(), engine()
+        method.sample(prior, objective, Request(LENGTH), noise_for(7, 10))
+        rows, rewards = method.calls_per_design(LENGTH)
+        assert 1 <= prior.counter.calls <= method.steps_for(LENGTH)
+        assert prior.counter.rows <= 10 * rows
+        assert objective.rows_requested <= 10 * rewards
+        if decoding == "blocks":
+            assert prior.counter.calls == method.steps_for(LENGTH)
+
+
+def test_a_reward_is_raised_by_methods_that_take_one(name: str) -> None:
+    if not sampler(name).needs_reward:
+        pytest.skip("uses no reward")
+    noise = noise_for(8, 60)
+    guided = engine().values(sample(name, noise)).mean()
+    plain = engine().values(sample("ancestral", noise)).mean()
+    assert guided > plain + 1
+
+
+def test_steps_default_to_the_length_and_have_a_limit(name: str) -> None:
+    method = sampler(name)
+    assert [method.steps_for(length) for length in (1, 50, 128, 500)] == [1, 50, 128, 128]
+    with pytest.raises(UsageError, match="steps 13 is more than the length 12"):
+        sampler(name, steps=13).steps_for(12)
+    assert sampler(name, steps=13, decoding="grid").steps_for(12) == 13
