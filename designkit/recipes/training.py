@@ -121,7 +121,7 @@ def train(
 
     Raises:
         Interrupted: ``should_stop`` said so.
-        DesignkitError: the loss is not finite.
+        DesignkitError: the loss is not finite, or the validation loss never was.
         ModelError: a checkpoint that does not fit the module.
     """
     state = State()
@@ -172,21 +172,27 @@ def train(
             state.update += 1
             last = state.update == settings.updates
             if state.update % settings.evaluate_every == 0 or last:
-                train_loss = loss.item()
-                if not math.isfinite(train_loss):
-                    raise DesignkitError(
-                        f"update {update}: the loss is {train_loss}; lower optimizer.learning_rate"
-                    )
+                train_loss = _finite(loss, update)
                 _evaluate(task, averaged, settings, state, run_dir, train_loss, accelerator)
             if progress is not None:
                 progress.advance(state.update, state.metrics)
             stop = should_stop()
             if stop or last or state.finished or state.update % settings.checkpoint_every == 0:
+                _finite(loss, update)  # a run cannot be resumed from weights that are not numbers
                 save()
             if stop and not (last or state.finished):
                 raise Interrupted(f"stopped at update {state.update}; --resume continues")
     accelerator.wait_for_everyone()
+    if not math.isfinite(state.best_loss):
+        raise DesignkitError(f"{run_dir}: no evaluation gave a finite validation loss")
     return TrainingResult(_read(run_dir / BEST), state, started)
+
+
+def _finite(loss: Tensor, update: int) -> float:
+    value = loss.item()
+    if not math.isfinite(value):
+        raise DesignkitError(f"update {update}: the loss is {value}; lower optimizer.learning_rate")
+    return value
 
 
 def _evaluate(
