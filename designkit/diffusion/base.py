@@ -40,7 +40,7 @@ class Plan:
     Attributes:
         start: (B, L) tokens at t = 1.
         step_of: (B, L) int64, the step in 0..steps-1 at which a position is decided.
-        times: (steps + 1,) float64, from 1 down to 0.
+        times: (steps + 1,) float64, from 1 down to 0, of the states between the steps.
     """
 
     start: Tensor

@@ -174,7 +174,8 @@ class Masked(DiffusionProcess):
         if steps > length:
             raise ValueError(f"{steps} blocks for {length} positions")
         rank = uniform.argsort(1).argsort(1)
-        return Plan(start, rank * steps // length, times)
+        # Before step i a share i / steps of the positions is known: the time at which that is so.
+        return Plan(start, rank * steps // length, self._schedule.time_of(1 - times))
 
     def propose(
         self, x_t: Tensor, x_0_probs: Tensor, plan: Plan, step: int, noise: Noise, candidates: int

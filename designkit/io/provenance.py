@@ -45,6 +45,16 @@ def write_json_atomic(path: str | Path, obj: Any) -> None:
         DesignkitError: writing failed, for instance on a full disk.
     """
     text = json.dumps(_plain(obj), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    write_text_atomic(path, text)
+
+
+def write_text_atomic(path: str | Path, text: str) -> None:
+    """Write a small text file so that readers see the old file or the new one.
+
+    Raises:
+        OutputError: the folder is missing or not writable.
+        DesignkitError: writing failed, for instance on a full disk.
+    """
     target = Path(os.path.realpath(path))
     check_folder(str(path), target.parent)
     temporary = None

@@ -40,7 +40,8 @@ def card_text(name: str, card: dict[str, Any]) -> str:
 
 def _prior_table(test: dict[str, Any]) -> list[str]:
     return [
-        f"On {test['sequences']} test sequences, with {test['draws']} mask sets each:",
+        f"On {test['sequences']} test sequences in {test['groups']} groups, with {test['draws']} "
+        "mask sets each:",
         "",
         "| model | bits per letter |",
         "|---|---|",
@@ -51,7 +52,7 @@ def _prior_table(test: dict[str, Any]) -> list[str]:
         "",
         f"Perplexity {test['perplexity']:.3f}; gain over order 3 "
         f"{test['gain_over_markov_3_bits']:.4f} ± {test['gain_over_markov_3_standard_error']:.4f} "
-        "bits per letter (standard error over sequences).",
+        "bits per letter (standard error over groups).",
     ]
 
 

@@ -15,6 +15,7 @@ from designkit.recipes.training import as_stored, build_seeded, with_stored_weig
 from designkit.registry.build import component_fields
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
     from torch import Tensor, nn
 
     from designkit.alphabet import Alphabet
@@ -82,7 +83,7 @@ class PriorTask:
 
     def log_likelihood(
         self, module: nn.Module, rows: Tensor, draws: int
-    ) -> tuple[np.ndarray[Any, np.dtype[np.float64]], np.ndarray[Any, np.dtype[np.float64]]]:
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Log-likelihood of some rows and its standard error, in nats, both (N,)."""
         model = DiffusionModel(module, self.process, self.alphabet, self.length_law)
         lengths = self.data.lengths[rows]
@@ -100,46 +101,53 @@ def prior_metrics(task: PriorTask, module: nn.Module) -> dict[str, Any]:
     """Held-out figures of a prior beside the Markov baselines, on the test rows.
 
     Returns:
-        Nats and bits per letter with the standard error over sequences, perplexity, and the bits
-        per letter of the Markov models of order 0 and 3 fitted on the same training rows.
+        Nats and bits per letter with the standard error over groups, perplexity, and the bits per
+        letter of the Markov models of order 0 and 3 fitted on the same training rows.
     """
     data = task.data
     rows = data.rows("test")[:TEST_SEQUENCES]
     lengths = data.lengths[rows].numpy()
+    _, groups = np.unique(
+        data.frame["group"].to_numpy()[rows.numpy()].astype(str), return_inverse=True
+    )
     scores, _ = task.log_likelihood(module, rows, TEST_DRAWS)
-    held_out = data.token_list(rows)
+    bits, error = _bits_per_letter(scores, lengths, groups)
     metrics: dict[str, Any] = {
         "sequences": len(rows),
-        **_per_letter(scores, lengths),
+        "groups": len(np.unique(groups)),
         "draws": TEST_DRAWS,
+        "nats_per_letter": bits * math.log(2),
+        "bits_per_letter": bits,
+        "standard_error_bits": error,
+        "perplexity": 2**bits,
     }
+    held_out = data.token_list(rows)
     for order in (0, 3):
         markov = MarkovModel(order, task.alphabet.size).fit(
             data.token_list(data.rows("train")), valid=data.token_list(data.rows("valid"))
         )
         baseline = markov.log_likelihood(held_out)
-        metrics[f"markov_{order}_bits_per_letter"] = _per_letter(baseline, lengths)[
-            "bits_per_letter"
-        ]
-        gain = _per_letter(scores - baseline, lengths)
-        metrics[f"gain_over_markov_{order}_bits"] = -gain["bits_per_letter"]
-        metrics[f"gain_over_markov_{order}_standard_error"] = gain["standard_error_bits"]
+        name = f"markov_{order}"
+        metrics[f"{name}_bits_per_letter"], _ = _bits_per_letter(baseline, lengths, groups)
+        difference, error = _bits_per_letter(scores - baseline, lengths, groups)
+        metrics[f"gain_over_{name}_bits"] = -difference
+        metrics[f"gain_over_{name}_standard_error"] = error
     return metrics
 
 
-def _per_letter(
-    scores: np.ndarray[Any, np.dtype[np.float64]], lengths: np.ndarray[Any, np.dtype[np.int64]]
-) -> dict[str, float]:
-    nats = -scores.sum() / lengths.sum()
-    spread = (-scores - nats * lengths).std(ddof=1) if len(scores) > 1 else math.nan
-    return {
-        "nats_per_letter": float(nats),
-        "bits_per_letter": float(nats / math.log(2)),
-        "standard_error_bits": float(
-            spread / math.log(2) / lengths.mean() / math.sqrt(len(scores))
-        ),
-        "perplexity": float(math.exp(nats)),
-    }
+def _bits_per_letter(
+    scores: NDArray[np.float64], lengths: NDArray[np.int64], groups: NDArray[np.int64]
+) -> tuple[float, float]:
+    """Bits per letter of log-likelihoods in nats, and the standard error over groups.
+
+    Sequences of a group are near-copies of each other; they are not independent measurements.
+    """
+    bits = -scores.sum() / math.log(2) / lengths.sum()
+    residuals = np.bincount(groups, -scores / math.log(2) - bits * lengths)
+    count = np.unique(groups).size
+    correction = math.sqrt(count / (count - 1)) if count > 1 else math.nan
+    error = math.sqrt((residuals**2).sum()) / lengths.sum() * correction
+    return float(bits), float(error)
 
 
 def train_prior(

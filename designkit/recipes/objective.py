@@ -56,6 +56,7 @@ def rewards_record(rewards: Sequence[WeightedReward]) -> list[dict[str, Any]]:
     return [
         {
             "name": one.reward.info.name,
+            "column": one.label or one.reward.info.name,
             "version": one.reward.info.version,
             "params": dict(one.reward.info.params),
             "weight": one.weight,

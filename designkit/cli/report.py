@@ -1,0 +1,53 @@
+"""``designkit report``: compare tables of designs."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import Annotated
+
+import typer
+
+from designkit.cli import _options as options
+from designkit.cli._table import print_table
+
+
+def register(root: typer.Typer) -> None:
+    """Add the command to the program."""
+    root.command("report")(report)
+
+
+def report(
+    files: Annotated[
+        list[str],
+        typer.Argument(metavar="FILE...", help="Tables of designs, as sample and score write."),
+    ],
+    by: Annotated[
+        str, typer.Option("--by", metavar="COLUMN", help="What makes a row; 'file' is one each.")
+    ] = "method",
+    output: options.Output = "-",
+    force: options.Force = False,
+) -> None:
+    """Summarise designs: medians of their scores, diversity, and calls spent on each."""
+    from designkit.recipes.report import run_report
+
+    header, rows = run_report(files, by, output, force)
+    if sys.stdout.isatty():
+        _show(header, rows)
+    else:
+        print_table(header, rows)
+
+
+def _show(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """The table on a terminal: long headings over several lines, numbers to the right."""
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table()
+    for number, name in enumerate(header):
+        heading = name.replace("-", "-\n").replace("_", "_\n").replace(".", "\n")
+        table.add_column(Text(heading), justify="right" if number else "left", no_wrap=not number)
+    for row in rows:
+        table.add_row(*(Text(cell) for cell in row))
+    Console().print(table)

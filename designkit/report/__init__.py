@@ -1,0 +1,1 @@
+"""What a set of designs amounts to: summaries that a person reads."""
