@@ -85,6 +85,19 @@ def test_what_is_unmasked_does_not_depend_on_the_denoiser(decoding: str) -> None
     assert torch.equal(*histories)
 
 
+@pytest.mark.parametrize("schedule", SCHEDULES)
+@pytest.mark.parametrize("decoding", ["grid", "blocks"])
+def test_the_denoiser_is_told_a_time_that_fits_what_is_masked(schedule: str, decoding: str) -> None:
+    process = Masked(size=K, schedule=schedule)
+    plan = process.plan(40, 8, decoding, noise_for(14, 2000))
+    assert (plan.times.diff() < 0).all()
+    assert plan.times[0] == pytest.approx(1)
+    assert plan.times[-1] == pytest.approx(0)
+    for step in range(8):
+        masked = float((plan.step_of >= step).double().mean())
+        assert float(MASKED_AT[schedule](plan.times[step])) == pytest.approx(masked, abs=0.01)
+
+
 @pytest.mark.parametrize(("length", "steps"), [(4, 4), (7, 3), (8, 4), (5, 1)])
 def test_blocks_are_nearly_equal_and_their_order_is_random(length: int, steps: int) -> None:
     rows = 6000
