@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from designkit.models.base import PredictorSettings
+from designkit.models.base import PredictorSettings, Taps
 
 
 class BodySettings(PredictorSettings):
@@ -24,8 +24,8 @@ class BodySettings(PredictorSettings):
     """
 
     channels: int = Field(96, ge=1)
-    stem: int = Field(9, ge=1)
-    kernel: int = Field(5, ge=1)
+    stem: Taps = 9
+    kernel: Taps = 5
     dilations: tuple[int, ...] = (1, 2, 4)
     pool: int = Field(1, ge=1)
     slots: int = Field(8, ge=0)

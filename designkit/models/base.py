@@ -9,7 +9,9 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
+
+from pydantic import AfterValidator, Field
 
 from designkit.errors import ModelError
 from designkit.settings import Settings
@@ -25,6 +27,16 @@ if TYPE_CHECKING:
 CPU_ROWS = 16
 """Rows of every network call on a CPU. Kernels round differently for different row counts: a fixed
 count makes a row's result independent of the batch, and 16 rows keep activations in cache."""
+
+
+def _odd(taps: int) -> int:
+    if taps % 2 == 0:
+        raise ValueError(f"must be odd, not {taps}: a centred window has a middle")
+    return taps
+
+
+Taps = Annotated[int, Field(ge=1), AfterValidator(_odd)]
+"""Width of a convolution that keeps the length."""
 
 
 class DenoiserSettings(Settings):

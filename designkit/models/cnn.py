@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from pydantic import Field
 
 from designkit.models._predictor_settings import BodySettings
-from designkit.models.base import DenoiserSettings
+from designkit.models.base import DenoiserSettings, Taps
 
 if TYPE_CHECKING:
     from torch import nn
@@ -33,7 +33,7 @@ class CNNDenoiser(DenoiserSettings):
     """
 
     channels: int = Field(128, ge=4)
-    kernel: int = Field(9, ge=1)
+    kernel: Taps = 9
     dilations: tuple[int, ...] = (1, 1, 4, 16, 64)
     repeats: int = Field(4, ge=1)
     dropout: float = Field(0.0, ge=0, lt=1)

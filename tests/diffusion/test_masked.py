@@ -368,6 +368,9 @@ def test_tokens_of_probability_zero_are_never_drawn() -> None:
         drawn = categorical(weights, torch.full((20_000,), uniform, dtype=torch.float64))
         assert drawn.max() < 20
         assert (weights.gather(1, drawn[:, None]) > 0).all()
+    # Thresholds that round to 0 must not fall on a leading token of probability 0.
+    tiny = torch.tensor([[0.0, 5e-324, 0.0]], dtype=torch.float64)
+    assert categorical(tiny, torch.tensor([smallest], dtype=torch.float64)).item() == 1
     law = np.where(np.arange(27) % 2 == 0, 1 / 14, 0)
     world = World(law, 3, 3)
     process, noise = world.model().process, noise_for(12, 2000)

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from pydantic import ValidationError
 from torch import Tensor, nn
 
 from designkit import plugins
@@ -95,6 +96,15 @@ def test_conv_equals_conv1d(length: int, dilation: int, kernel: int) -> None:
     mine = torch.autograd.grad(conv(x).square().sum(), x)[0]
     theirs = torch.autograd.grad(expected.square().sum(), x)[0]
     torch.testing.assert_close(mine, theirs, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("group", "field"), [("denoisers", "kernel"), ("predictors", "kernel"), ("predictors", "stem")]
+)
+def test_windows_have_a_middle(group: str, field: str) -> None:
+    settings = plugins.find(f"designkit.{group}", "cnn")
+    with pytest.raises(ValidationError, match="must be odd, not 4"):
+        settings(**{field: 4})
 
 
 @all_denoisers
