@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import datetime
+import json
 import platform
 import sys
 import time
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import designkit
+from designkit.errors import UsageError
 from designkit.io.provenance import write_meta
 
 
@@ -35,6 +39,29 @@ class RunRecord:
             "started": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
             **fields,
         }
+
+    def check_same_run(self, keys: Sequence[str]) -> None:
+        """Refuse to continue an output with a run that would write other designs.
+
+        Args:
+            keys: fields that must be as they were; the size of batches may change.
+
+        Raises:
+            UsageError: names the fields that differ.
+        """
+        try:
+            before = json.loads(Path(self.target + ".meta.json").read_text())
+        except (OSError, ValueError):
+            return
+        now = json.loads(json.dumps({key: self.fields[key] for key in keys}))
+        for fields in (before, now):
+            fields.get("settings", {}).pop("batch_size", None)
+        changed = [key for key in keys if before.get(key) != now[key]]
+        if changed:
+            raise UsageError(
+                f"{self.target}: the interrupted run differs in {', '.join(changed)}; resume it "
+                "with what it was started with, or start again with --force"
+            )
 
     def write(self, status: str, **fields: Any) -> None:
         """Write the record with a status and further fields."""

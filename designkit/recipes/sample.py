@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -16,8 +15,8 @@ from designkit.errors import (
     EXIT_SOME_ITEMS_FAILED,
     ConfigurationError,
     Interrupted,
-    RewardError,
     UsageError,
+    did_you_mean,
 )
 from designkit.recipes.console import Console
 from designkit.recipes.objective import RewardSettings, load_rewards, make_engine, rewards_record
@@ -26,14 +25,8 @@ from designkit.recipes.runtime import draw_seed, set_threads, stop_on_signals
 from designkit.settings import Layer, Settings, validate
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from designkit.algorithms.sampling.base import Sampler
-    from designkit.io.designs import DesignWriter
-    from designkit.models.base import DiffusionModel
-    from designkit.rewards import RewardEngine
-
-LARGEST_NAN_SHARE = 0.2
+    from designkit.registry.store import StoredModel
 
 
 class SampleSettings(Settings):
@@ -83,18 +76,26 @@ class OutputOptions:
 def resolve_settings(merged: Layer) -> tuple[SampleSettings, Sampler]:
     """Settings and sampler, checked without importing torch; lists every problem.
 
-    A key of ``--set`` that is none of ``SampleSettings`` is taken for a setting of the method.
+    A key of ``--set`` that is none of ``SampleSettings`` is taken for a setting of the method,
+    ``method: svdd`` for its name.
     """
+    if isinstance(merged.data.get("method"), str):
+        merged.data["method"] = {"name": merged.data["method"]}
     method = merged.at("method")
-    for key in [key for key in merged.data if key not in SampleSettings.model_fields]:
-        method.data = {**method.data, key: merged.data.pop(key)}
-        method.origins[(key,)] = merged.origin((key,))
     method.data.setdefault("name", "ancestral")
+    plugin = plugins.find("designkit.samplers", str(method.data["name"]))
+    for key in [key for key in merged.data if key not in SampleSettings.model_fields]:
+        is_misspelt = did_you_mean(key, SampleSettings.model_fields)
+        if key in plugin.model_fields or not is_misspelt:
+            method.data[key] = merged.data.pop(key)
+            method.origins[(key,)] = merged.origin((key,))
     merged.data["method"] = method.data
     own = {key: value for key, value in method.data.items() if key != "name"}
-    plugin = plugins.find("designkit.samplers", str(method.data["name"]))
     problems: list[str] = []
     settings = sampler = None
+    if "model" not in merged.data:
+        problems.append("no model to draw from: designkit sample MODEL")
+        merged.data["model"] = ""
     try:
         settings = validate(SampleSettings, merged)
     except ConfigurationError as error:
@@ -103,7 +104,7 @@ def resolve_settings(merged: Layer) -> tuple[SampleSettings, Sampler]:
         sampler = validate(plugin, Layer(method.label, own, method.origins), "method")
     except ConfigurationError as error:
         problems += error.problems
-    if settings is None or sampler is None:
+    if settings is None or sampler is None or problems:
         raise ConfigurationError(problems)
     if sampler.needs_reward and not settings.rewards:
         raise UsageError(f"method {method.data['name']} needs a reward: add --reward REF")
@@ -121,6 +122,7 @@ def run_sample(options: RunOptions, output: OutputOptions) -> int:
         RewardError: more than a fifth of the designs have no score.
     """
     settings, sampler = resolve_settings(options.configuration())
+    seconds = options.seconds
     console = Console(options.quiet)
 
     from designkit.io.designs import DesignWriter, is_complete
@@ -131,12 +133,14 @@ def run_sample(options: RunOptions, output: OutputOptions) -> int:
     before = _earlier_seed(output) if output.resume and options.seed is None else None
     seed = before if before is not None else draw_seed(options.seed)
 
+    from designkit.recipes._sampling_run import SamplingRun
     from designkit.recipes.record import RunRecord
     from designkit.recipes.runtime import choose_device, choose_precision
     from designkit.registry.build import load_diffusion_model
     from designkit.registry.store import Registry
 
     stored = Registry().find(settings.model)
+    _check_lengths(settings, sampler, stored)
     writer = DesignWriter(
         output.target,
         format=output.format,
@@ -168,21 +172,20 @@ def run_sample(options: RunOptions, output: OutputOptions) -> int:
             "device": str(device),
         },
     )
-    with writer, stop_on_signals(options.seconds) as stop:
+    with writer, stop_on_signals(seconds) as stop:
+        run = SamplingRun(settings, sampler, model, engine, seed, stored.ref)
+        if writer.rows_resumed:
+            record.check_same_run(("settings", "sampler", "model", "rewards", "seed"))
+            run.take_up(writer)
         record.write("running")
-        run = _Run(settings, sampler, model, engine, seed, stored.ref)
-        run.done = writer.rows_resumed
         status = "failed"
         try:
             progress = console.progress("designs", settings.num)
-            for frame in run.batches(writer.rows_resumed):
+            for frame in run.batches():
                 writer.write(frame)
                 progress.advance(run.done, run.figures())
                 if stop() and run.done < settings.num:
-                    raise Interrupted(
-                        f"{stop.reason}: {run.done} of {settings.num} designs written; "
-                        "--resume continues"
-                    )
+                    raise Interrupted(f"{stop.reason}: {run.done} of {settings.num} designs done")
             status = "complete"
         except Interrupted:
             status = "interrupted"
@@ -193,139 +196,23 @@ def run_sample(options: RunOptions, output: OutputOptions) -> int:
     return EXIT_SOME_ITEMS_FAILED if run.unscored else EXIT_OK
 
 
-class _Run:
-    """The state of a sampling run: what is drawn, scored, counted."""
+def _check_lengths(settings: SampleSettings, sampler: Sampler, stored: StoredModel) -> None:
+    """Refuse what the prior cannot write, before any work.
 
-    def __init__(
-        self,
-        settings: SampleSettings,
-        sampler: Sampler,
-        model: DiffusionModel,
-        engine: RewardEngine | None,
-        seed: int,
-        ref: str,
-    ):
-        self.settings = settings
-        self.sampler = sampler
-        self.model = model
-        self.engine = engine
-        self.seed = seed
-        self.ref = ref
-        self.done = 0
-        self.unscored = 0
-        self.dropped = 0
-        self.rewards: list[float] = []
-
-    def batches(self, start: int) -> Iterator[pd.DataFrame]:
-        """Tables of finished designs, in order, from design ``start`` on."""
-        for first in range(start, self.settings.num, self.settings.batch_size):
-            last = min(first + self.settings.batch_size, self.settings.num)
-            frame = self._score(self._draw(first, last), first)
-            self.done = last
-            yield frame
-
-    def _draw(self, first: int, last: int) -> list[str]:
-        """Designs ``first`` to ``last - 1``; those of one length are decoded together."""
-        import torch
-
-        from designkit.algorithms.sampling.base import Request
-        from designkit.randomness import noise_for
-
-        noise = noise_for(self.seed, last - first, start=first, device=self.model.device)
-        length = self.settings.length
-        lengths = (
-            self.model.length_law.sample(noise) if length is None else [length] * (last - first)
-        )
-        designs = [""] * (last - first)
-        for one in sorted(set(lengths)):
-            rows = torch.tensor([row for row, found in enumerate(lengths) if found == one])
-            drawn = self.sampler.sample(
-                self.model, self.engine, Request(one), noise.rows(rows.to(self.model.device))
+    Raises:
+        UsageError: a length outside its law, or more steps than a design may have letters.
+    """
+    lengths = [int(length) for length in stored.card.get("length_law", {})]
+    if settings.length is not None and lengths:
+        low, high = min(lengths), max(lengths)
+        if not low <= settings.length <= high:
+            written = f"{low}" if low == high else f"{low} to {high}"
+            raise UsageError(
+                f"--length {settings.length}: {stored.name} writes sequences of {written} letters"
             )
-            written = self.model.alphabet.decode(drawn.tokens.cpu())
-            for row, sequence in zip(rows.tolist(), written, strict=True):
-                designs[row] = sequence
-        return designs
-
-    def _score(self, sequences: list[str], first: int) -> pd.DataFrame:
-        import numpy as np
-        import pandas as pd
-
-        columns: dict[str, Any] = {
-            "id": [f"design_{first + row + 1}" for row in range(len(sequences))],
-            "sequence": sequences,
-        }
-        if self.engine is not None:
-            scored = self.engine.score(sequences)
-            columns |= {"reward": scored.reward, **scored.columns}
-            missing = np.isnan(scored.reward)
-            self.unscored += int(missing.sum())
-            self.rewards += scored.reward[~missing].tolist()
-            share = self.unscored / (self.unscored + len(self.rewards))
-            if self.settings.on_invalid == "fail" and share > LARGEST_NAN_SHARE:
-                reason = next(filter(None, scored.reasons), "no reason given")
-                raise RewardError(
-                    f"{self.unscored} of {self.unscored + len(self.rewards)} designs have no score "
-                    f"({reason}); --on-invalid worst keeps them, skip leaves them out"
-                )
-        frame = pd.DataFrame(columns).assign(
-            model=self.ref, method=self.settings.method["name"], seed=self.seed
-        )
-        if self.engine is not None and self.settings.on_invalid == "skip":
-            kept = frame[frame["reward"].notna()]
-            self.dropped += len(frame) - len(kept)
-            return kept
-        return frame
-
-    def figures(self) -> dict[str, float]:
-        """Best and median reward so far."""
-        import numpy as np
-
-        if not self.rewards:
-            return {}
-        return {"best": max(self.rewards), "median": float(np.median(self.rewards))}
-
-    def counts(self, writer: DesignWriter) -> dict[str, Any]:
-        """Rows and calls, for the record."""
-        engine = self.engine
-        return {
-            "rows": {
-                "requested": self.settings.num,
-                "resumed": writer.rows_resumed,
-                "written": writer.rows_written,
-                "without_score": self.unscored,
-                "dropped": self.dropped,
-            },
-            "calls": {
-                "denoiser_calls": self.model.counter.calls,
-                "denoiser_rows": self.model.counter.rows,
-                "reward_rows_requested": engine.rows_requested if engine else 0,
-                "reward_rows_scored": engine.rows_scored if engine else 0,
-            },
-            **self.figures(),
-        }
-
-    def summary(self, writer: DesignWriter) -> str:
-        """What happened, in two or three lines."""
-        counts = self.counts(writer)
-        rows, calls = counts["rows"], counts["calls"]
-        drawn = max(1, self.done - rows["resumed"])
-        lines = [
-            f"{rows['requested']} designs requested = {rows['written']} written"
-            + (f" + {rows['resumed']} written before" if rows["resumed"] else "")
-            + f" + {self.dropped} dropped; {self.unscored} without score",
-            f"denoiser: {calls['denoiser_rows']} rows in {calls['denoiser_calls']} calls "
-            f"({calls['denoiser_rows'] / drawn:.1f} rows a design)",
-        ]
-        if self.engine is not None:
-            lines.append(
-                f"rewards: {calls['reward_rows_scored']} distinct sequences of "
-                f"{calls['reward_rows_requested']} asked for "
-                f"({calls['reward_rows_scored'] / drawn:.1f} a design)"
-            )
-        if self.rewards:
-            lines.append("reward: " + ", ".join(f"{k} {v:.4g}" for k, v in self.figures().items()))
-        return "\n".join(lines)
+        lengths = [settings.length]
+    for length in lengths:
+        sampler.steps_for(length)
 
 
 def _earlier_seed(output: OutputOptions) -> int | None:

@@ -1,0 +1,186 @@
+"""What ``designkit sample`` draws, scores and counts between opening its output and closing it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+from designkit.errors import RewardError
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
+    from numpy.typing import NDArray
+
+    from designkit.algorithms.sampling.base import Sampler
+    from designkit.io.designs import DesignWriter
+    from designkit.models.base import DiffusionModel
+    from designkit.recipes.sample import SampleSettings
+    from designkit.rewards import RewardEngine
+
+LARGEST_NAN_SHARE = 0.2
+DESIGNS_TO_JUDGE_BY = 100
+
+
+class SamplingRun:
+    """The state of a sampling run: what is drawn, scored, counted."""
+
+    def __init__(
+        self,
+        settings: SampleSettings,
+        sampler: Sampler,
+        model: DiffusionModel,
+        engine: RewardEngine | None,
+        seed: int,
+        ref: str,
+    ):
+        self.settings = settings
+        self.sampler = sampler
+        self.model = model
+        self.engine = engine
+        self.seed = seed
+        self.ref = ref
+        self.done = self.started_at = 0
+        self.unscored = 0
+        self.dropped = 0
+        self.rewards: list[float] = []
+
+    def take_up(self, writer: DesignWriter) -> None:
+        """Go on after the designs that an interrupted run has written, and count them."""
+        from designkit.io.sequences import read_table
+
+        earlier = read_table(
+            str(writer.part), alphabet=self.model.alphabet, input_format=writer.format
+        ).tail(writer.rows_resumed)
+        # Designs that were dropped leave a gap in the numbers.
+        self.done = int(earlier["id"].iloc[-1].rpartition("_")[2])
+        self.started_at = self.done
+        self.dropped = self.done - len(earlier)
+        self.unscored = self.dropped
+        if self.engine is not None:
+            rewards = earlier["reward"].dropna().tolist() if "reward" in earlier else []
+            self.rewards = [float(value) for value in rewards]
+            self.unscored += len(earlier) - len(rewards)
+
+    def batches(self) -> Iterator[pd.DataFrame]:
+        """Tables of finished designs, in order, from the first one that is not done."""
+        for first in range(self.done, self.settings.num, self.settings.batch_size):
+            last = min(first + self.settings.batch_size, self.settings.num)
+            frame = self._score(self._draw(first, last), first)
+            self.done = last
+            yield frame
+
+    def _draw(self, first: int, last: int) -> list[str]:
+        """Designs ``first`` to ``last - 1``; those of one length are decoded together."""
+        import torch
+
+        from designkit.algorithms.sampling.base import Request
+        from designkit.randomness import noise_for
+
+        noise = noise_for(self.seed, last - first, start=first, device=self.model.device)
+        length = self.settings.length
+        lengths = (
+            self.model.length_law.sample(noise) if length is None else [length] * (last - first)
+        )
+        designs = [""] * (last - first)
+        for one in sorted(set(lengths)):
+            rows = torch.tensor([row for row, found in enumerate(lengths) if found == one])
+            drawn = self.sampler.sample(
+                self.model, self.engine, Request(one), noise.rows(rows.to(self.model.device))
+            )
+            written = self.model.alphabet.decode(drawn.tokens.cpu())
+            for row, sequence in zip(rows.tolist(), written, strict=True):
+                designs[row] = sequence
+        return designs
+
+    def _score(self, sequences: list[str], first: int) -> pd.DataFrame:
+        import numpy as np
+        import pandas as pd
+
+        columns: dict[str, Any] = {
+            "id": [f"design_{first + row + 1}" for row in range(len(sequences))],
+            "sequence": sequences,
+        }
+        if self.engine is not None:
+            scored = self.engine.score(sequences)
+            columns |= {"reward": scored.reward, **scored.columns}
+            missing = np.isnan(scored.reward)
+            if self.settings.on_invalid == "fail":
+                self._check_missing(missing, first, scored.reasons)
+            self.unscored += int(missing.sum())
+            self.rewards += scored.reward[~missing].tolist()
+        frame = pd.DataFrame(columns).assign(
+            model=self.ref, method=self.settings.method["name"], seed=self.seed
+        )
+        if self.engine is not None and self.settings.on_invalid == "skip":
+            kept = frame[frame["reward"].notna()]
+            self.dropped += len(frame) - len(kept)
+            return kept
+        return frame
+
+    def _check_missing(
+        self, missing: NDArray[np.bool_], first: int, reasons: Sequence[str | None]
+    ) -> None:
+        """Stop where too many designs had no score; where that is does not depend on batches."""
+        import numpy as np
+
+        drawn = first + 1 + np.arange(len(missing))
+        unscored = self.unscored + missing.cumsum()
+        # One bad design among the first few is no reason to stop.
+        enough = np.maximum(drawn, min(self.settings.num, DESIGNS_TO_JUDGE_BY))
+        if (unscored > LARGEST_NAN_SHARE * enough).any():
+            reason = next(filter(None, reasons), "no reason given")
+            raise RewardError(
+                f"{unscored[-1]} of {drawn[-1]} designs have no score "
+                f"({reason}); --on-invalid worst keeps them, skip leaves them out"
+            )
+
+    def figures(self) -> dict[str, float]:
+        """Best and median reward so far."""
+        import numpy as np
+
+        if not self.rewards:
+            return {}
+        return {"best": max(self.rewards), "median": float(np.median(self.rewards))}
+
+    def counts(self, writer: DesignWriter) -> dict[str, Any]:
+        """Rows and calls, for the record."""
+        engine = self.engine
+        return {
+            "rows": {
+                "requested": self.settings.num,
+                "resumed": writer.rows_resumed,
+                "written": writer.rows_written,
+                "without_score": self.unscored,
+                "dropped": self.dropped,
+            },
+            "calls": {
+                "denoiser_calls": self.model.counter.calls,
+                "denoiser_rows": self.model.counter.rows,
+                "reward_rows_requested": engine.rows_requested if engine else 0,
+                "reward_rows_scored": engine.rows_scored if engine else 0,
+            },
+            **self.figures(),
+        }
+
+    def summary(self, writer: DesignWriter) -> str:
+        """What happened, in two or three lines."""
+        counts = self.counts(writer)
+        rows, calls = counts["rows"], counts["calls"]
+        drawn = max(1, self.done - self.started_at)
+        lines = [
+            f"{rows['requested']} designs requested = {rows['written']} written"
+            + (f" + {rows['resumed']} written before" if rows["resumed"] else "")
+            + f" + {self.dropped} dropped; {self.unscored} without score",
+            f"denoiser: {calls['denoiser_rows']} rows in {calls['denoiser_calls']} calls "
+            f"({calls['denoiser_rows'] / drawn:.1f} rows a design)",
+        ]
+        if self.engine is not None:
+            lines.append(
+                f"rewards: {calls['reward_rows_scored']} distinct sequences of "
+                f"{calls['reward_rows_requested']} asked for "
+                f"({calls['reward_rows_scored'] / drawn:.1f} a design)"
+            )
+        if self.rewards:
+            lines.append("reward: " + ", ".join(f"{k} {v:.4g}" for k, v in self.figures().items()))
+        return "\n".join(lines)
