@@ -53,6 +53,7 @@ class DesignWriter:
         force: replace an existing output (only at the end) or an interrupted one.
         append: add to an existing output, whose columns stay in force.
         resume: continue ``TARGET.part`` after its last complete row; starts where there is none.
+        resumable: False for a command that cannot continue: what an earlier run left is replaced.
 
     Attributes:
         rows_written: rows written by this run.
@@ -72,6 +73,7 @@ class DesignWriter:
         force: bool = False,
         append: bool = False,
         resume: bool = False,
+        resumable: bool = True,
     ):
         self.target = target
         self.format = _resolve_format(target, format)
@@ -81,7 +83,7 @@ class DesignWriter:
         self._selected = columns is not None
         self._compressed = is_gzip_name(target)
         self._stream = is_stream(target)
-        self._append, self._resume = append, resume
+        self._append, self._resume, self._resumable = append, resume, resumable
         self._descriptor = -1
         self._size = 0
         self._header_written = False
@@ -154,7 +156,7 @@ class DesignWriter:
         if self._resume:
             if self._path.exists() and not part_exists and not self._append:
                 raise OutputError(f"{self.target}: already complete; nothing to resume")
-        elif part_exists and not force:
+        elif part_exists and not force and self._resumable:
             raise OutputError(
                 f"{self.target}{PART_SUFFIX}: left by an interrupted run; --resume continues it, "
                 "--force starts again"
@@ -277,7 +279,8 @@ class DesignWriter:
 
     def _kept(self) -> str:
         rows = "1 row is" if self._rows_kept == 1 else f"{self._rows_kept} rows are"
-        return f"{rows} kept in {self.target}{PART_SUFFIX}, --resume continues from there"
+        advice = ", --resume continues from there" if self._resumable else ""
+        return f"{rows} kept in {self.target}{PART_SUFFIX}{advice}"
 
     def _finish(self) -> None:
         header = self._header().encode()

@@ -86,6 +86,7 @@ def run_score(options: RunOptions, source: str, output: OutputOptions) -> int:
         format=output.format or ("tsv" if output.target == "-" else None),
         force=output.force,
         append=output.append,
+        resumable=False,
     )
     set_threads(options.threads)
     device = choose_device(options.device)
@@ -181,7 +182,9 @@ def _score(
     if engine is not None:
         scored = engine.score(sequences)
         if "reward" in frame.columns:
-            frame = frame.rename(columns={"reward": f"reward.{source}"})
+            earlier = f"reward.{source}"
+            others = frame.drop(columns=earlier, errors="ignore")
+            frame = others.rename(columns={"reward": earlier})
         added |= {"reward": scored.reward, **scored.columns}
         for row, reason in enumerate(scored.reasons):
             reasons[row] += [reason] if reason else []
