@@ -49,11 +49,12 @@ class Layer:
     origins: dict[KeyPath, str] = field(default_factory=dict)
 
     def origin(self, path: Sequence[str | int]) -> str:
-        """Where the value at ``path``, or the nearest one around it, was written."""
+        """Where the value at ``path``, the nearest one around it, or one in it, was written."""
         for end in range(len(path), 0, -1):
             if tuple(path[:end]) in self.origins:
                 return self.origins[tuple(path[:end])]
-        return self.label
+        inside = (o for p, o in self.origins.items() if path and p[: len(path)] == tuple(path))
+        return next(inside, self.label)
 
     def at(self, *path: str) -> Layer:
         """The layer below a key path, empty where there is nothing."""
