@@ -131,7 +131,9 @@ def load_training_data(
     frame = pd.concat(frames, ignore_index=True)
     _require_columns(frame, settings, sources)
     labels = {
-        name: _numbers(frame, label.column or name).where(_matches(frame, label.where)).to_numpy()
+        name: _numbers(frame, label.column or name, sources)
+        .where(_matches(frame, label.where))
+        .to_numpy()
         for name, label in wanted.labels.items()
     }
     if labels:
@@ -148,7 +150,9 @@ def load_training_data(
     counts["outside part"] = len(merged) - len(frame)
     counts["used"] = len(frame)
     tokens, lengths = _encode(frame["sequence"].tolist(), alphabet)
-    weights = pd.Series(1.0, frame.index) if not wanted.weight else _numbers(frame, wanted.weight)
+    weights = pd.Series(1.0, frame.index)
+    if wanted.weight:
+        weights = _numbers(frame, wanted.weight, sources)
     return TrainingData(
         frame=frame,
         tokens=tokens,
@@ -177,6 +181,8 @@ def _require_columns(
     needed = [*data.where, *filter(None, [data.weight, data.report_by])]
     for name, label in data.labels.items():
         needed += [label.column or name, *label.where]
+    rule, _, split_column = settings.split.by.partition(":")
+    needed += [split_column] if rule != "cluster" else []
     for column in needed:
         if column not in frame.columns:
             present = ", ".join(map(str, frame.columns))
@@ -186,14 +192,15 @@ def _require_columns(
             )
 
 
-def _numbers(frame: pd.DataFrame, column: str) -> pd.Series[float]:
+def _numbers(frame: pd.DataFrame, column: str, sources: Sequence[str]) -> pd.Series[float]:
     numbers = pd.to_numeric(frame[column], errors="coerce").astype(float)
     empty = frame[column].isna() | (frame[column].astype(str).str.strip() == "")
-    bad = numbers.isna() & ~empty
+    bad = ~np.isfinite(numbers) & ~empty
     if bad.any():
         row = frame[bad].iloc[0]
         raise InputError(
-            f"record {row['id']}: column {column!r} holds {row[column]!r}, not a number"
+            f"{', '.join(sources)}: record {row['id']}: column {column!r} holds "
+            f"{str(row[column])!r}, not a number; correct it, or leave the cell empty"
         )
     return numbers
 

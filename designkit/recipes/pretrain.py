@@ -16,6 +16,7 @@ from designkit.recipes.console import Console
 from designkit.recipes.options import RunOptions
 from designkit.recipes.pretrain_settings import PretrainSettings
 from designkit.recipes.runtime import draw_seed, set_threads, stop_on_signals
+from designkit.registry.store import check_name
 from designkit.settings import Layer, validate
 
 if TYPE_CHECKING:
@@ -62,12 +63,31 @@ def resolve_request(
         ConfigurationError: every problem found.
         UsageError: unknown names.
     """
-    settings = validate(PretrainSettings, merged)
-    role = "denoisers" if settings.kind == "prior" else "predictors"
-    architecture = _component(f"designkit.{role}", merged, "architecture", settings.architecture)
+    check_name(name)
+    problems: list[str] = []
+    parts = {"architecture": "designkit.denoisers", "process": "designkit.processes"}
+    if merged.data.get("kind") == "predictor":
+        parts = {"architecture": "designkit.predictors"}
+    made: dict[str, Any] = {}
+    settings = None
+    try:
+        settings = validate(PretrainSettings, merged)
+    except ConfigurationError as error:
+        problems += error.problems
+    for key, group in parts.items():
+        default = PretrainSettings.model_fields[key].get_default(call_default_factory=True)
+        fields = merged.data.get(key, default)
+        if not isinstance(fields, dict):  # listed already
+            continue
+        try:
+            size = {"size": 2} if key == "process" else {}
+            made[key] = _component(group, merged, key, {**fields, **size})
+        except ConfigurationError as error:
+            problems += error.problems
+    if settings is None or problems:
+        raise ConfigurationError(problems)
     process = None
     if settings.kind == "prior":
-        _component("designkit.processes", merged, "process", {**settings.process, "size": 2})
 
         def process(size: int) -> DiffusionProcess:
             fields = {**settings.process, "size": size}
@@ -75,7 +95,9 @@ def resolve_request(
             return made
 
     folder = Path(run_dir) if run_dir else Path("runs") / name
-    return PretrainRequest(settings, architecture, process, tuple(sources), name, folder, seed)
+    return PretrainRequest(
+        settings, made["architecture"], process, tuple(sources), name, folder, seed
+    )
 
 
 def _component(group: str, merged: Layer, key: str, fields: dict[str, Any]) -> Any:
@@ -119,6 +141,7 @@ def pretrain(
     settings = request.settings
     finished = request.run_dir / REGISTERED_FILE
     if resume and finished.exists():
+        _check_same_run(request.run_dir, _description(request))
         stored = Registry().find(json.loads(finished.read_text())["model"])
         say(f"{request.run_dir}: finished already; the model is {stored.name}@{stored.version}")
         return stored
@@ -206,33 +229,39 @@ def _claim_run_dir(
     request: PretrainRequest, data: TrainingData, precision: str, resume: bool
 ) -> None:
     """Write what the run is, or check that the folder holds this very run."""
-    described = {
-        "name": request.name,
-        "settings": request.settings.model_dump(mode="json"),
-        "architecture": request.architecture.model_dump(mode="json"),
-        "data": data.files,
-        "seed": request.seed,
-        "precision": precision,
-    }
+    described = {**_description(request), "data": data.files, "precision": precision}
     path = request.run_dir / RUN_FILE
     if path.exists():
         if not resume:
             raise UsageError(
                 f"{request.run_dir}: holds a run already; use --resume, or another --run-dir"
             )
-        before = json.loads(path.read_text())
-        changed = [key for key in described if before.get(key) != described[key]]
-        if changed:
-            raise UsageError(
-                f"{request.run_dir}: the run there differs in {', '.join(changed)}; "
-                "resume it with what it was started with"
-            )
+        _check_same_run(request.run_dir, described)
         return
     try:
         request.run_dir.mkdir(parents=True, exist_ok=True)
         _write_json(path, described)
     except OSError as error:
         raise OutputError(f"cannot write {request.run_dir}: {error.strerror}") from error
+
+
+def _description(request: PretrainRequest) -> dict[str, Any]:
+    return {
+        "name": request.name,
+        "settings": request.settings.model_dump(mode="json"),
+        "architecture": request.architecture.model_dump(mode="json"),
+        "seed": request.seed,
+    }
+
+
+def _check_same_run(folder: Path, described: dict[str, Any]) -> None:
+    before = json.loads((folder / RUN_FILE).read_text())
+    changed = [key for key in described if before.get(key) != described[key]]
+    if changed:
+        raise UsageError(
+            f"{folder}: the run there differs in {', '.join(changed)}; "
+            "resume it with what it was started with, or use another --run-dir"
+        )
 
 
 def _write_json(path: Path, fields: dict[str, Any]) -> None:
