@@ -236,6 +236,7 @@ def exact_svdd(
     *,
     value_temperature: float | None = None,
     kind: Callable[..., ExactSVDD] = ExactSVDD,
+    **settings: object,
 ) -> ExactSVDD:
     """SVDD with the exact value at its own temperature, or at a wrong one."""
     at = temperature if value_temperature is None else value_temperature
@@ -244,4 +245,5 @@ def exact_svdd(
         temperature=temperature,
         table=tuple(world.soft_values(rewards, at).tolist()),
         states=world.size + 1,
+        **settings,
     )

@@ -126,6 +126,18 @@ def test_many_candidates_and_the_exact_value_draw_the_target() -> None:
     assert tv_excess(tokens, TARGET) < 0.02
 
 
+@pytest.mark.parametrize("decoding", ["blocks", "grid"])
+def test_a_single_step_tilts_the_law_of_that_step(decoding: str) -> None:
+    """All positions at once: p(x) is then the product of the marginals, not the model's law."""
+    start = WORLD.conditionals[-1]
+    product = np.prod([start[i, WORLD.clean[:, i].numpy()] for i in range(L)], axis=0)
+    exact = World(product, K, L).tilted(REWARDS, TEMPERATURE)
+    method = exact_svdd(WORLD, REWARDS, TEMPERATURE, 200, steps=1, decoding=decoding)
+    tokens = sample(method, 4000)
+    assert tv_excess(tokens, exact) < 0.02
+    assert tv_excess(tokens, TARGET) > 0.2
+
+
 class Greedy(ExactSVDD):
     """The published code: argmax, whatever the temperature."""
 
