@@ -13,6 +13,7 @@ import json
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -85,11 +86,17 @@ def batch_rows(settings: OptimizerSettings, examples: int, seed: int, update: in
     """
     place = torch.arange(settings.batch_size) + update * settings.batch_size
     epochs = place // examples
-    shuffled = {
-        epoch: noise_for(seed, examples).at(epoch).uniform("epoch-order").argsort()
-        for epoch in epochs.unique().tolist()
-    }
-    return torch.cat([shuffled[e][place[epochs == e] % examples] for e in sorted(shuffled)])
+    return torch.cat(
+        [
+            _epoch_order(examples, seed, epoch)[place[epochs == epoch] % examples]
+            for epoch in epochs.unique().tolist()
+        ]
+    )
+
+
+@lru_cache(maxsize=2)  # an update reaches into the next epoch at most, unless epochs are tiny
+def _epoch_order(examples: int, seed: int, epoch: int) -> Tensor:
+    return noise_for(seed, examples).at(epoch).uniform("epoch-order").argsort()
 
 
 def train(
@@ -136,6 +143,7 @@ def train(
         ],
         lr=settings.learning_rate,
         betas=settings.betas,
+        fused=True,  # one pass over the weights: a third of the time on a CPU
     )
     if resume and (run_dir / CHECKPOINT).exists():
         state = load_checkpoint(run_dir / CHECKPOINT, module, averaged, optimizer)
