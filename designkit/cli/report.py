@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from designkit.cli import _options as options
 from designkit.cli._table import print_table
+
+if TYPE_CHECKING:
+    from rich.table import Table
 
 
 def register(root: typer.Typer) -> None:
@@ -39,15 +42,25 @@ def report(
 
 
 def _show(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """The table on a terminal: long headings over several lines, numbers to the right."""
+    """The table on a terminal; one column a group where one row a group is too wide."""
     from rich.console import Console
+
+    console = Console()
+    table = _table([name.replace("-", "-\n").replace("_", "_\n") for name in header], rows)
+    needed = console.measure(table, options=console.options.update(width=10_000)).maximum
+    if needed > console.width:
+        turned = [list(column) for column in zip(header, *rows, strict=True)]
+        table = _table(turned[0], turned[1:])
+    console.print(table)
+
+
+def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
     from rich.table import Table
     from rich.text import Text
 
     table = Table()
-    for number, name in enumerate(header):
-        heading = name.replace("-", "-\n").replace("_", "_\n").replace(".", "\n")
-        table.add_column(Text(heading), justify="right" if number else "left", no_wrap=not number)
+    for number, heading in enumerate(header):
+        table.add_column(Text(heading), justify="right" if number else "left", overflow="fold")
     for row in rows:
         table.add_row(*(Text(cell) for cell in row))
-    Console().print(table)
+    return table
