@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import json
 import platform
@@ -12,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import designkit
-from designkit.errors import UsageError
+from designkit.errors import DesignkitError, UsageError
 from designkit.io.provenance import write_meta
 
 
@@ -64,6 +65,11 @@ class RunRecord:
             )
 
     def write(self, status: str, **fields: Any) -> None:
-        """Write the record with a status and further fields."""
+        """Write the record with a status and further fields.
+
+        What ended a run is not hidden by a record that cannot be written for the same reason.
+        """
         self.fields |= {"status": status, "seconds": time.monotonic() - self.started, **fields}
-        write_meta(self.target, self.fields)
+        is_ending_badly = status not in ("running", "complete")
+        with contextlib.suppress(*[DesignkitError] if is_ending_badly else []):
+            write_meta(self.target, self.fields)

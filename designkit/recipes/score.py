@@ -119,7 +119,7 @@ def run_score(options: RunOptions, source: str, output: OutputOptions) -> int:
     name = "input" if source == "-" else Path(source).name.partition(".")[0]
     counts = _Counts()
     status = "failed"
-    with writer, reader:
+    with reader, writer:
         try:
             for frame in reader:
                 scored = _score(frame, name, engine, model, settings.likelihood_draws)
