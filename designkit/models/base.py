@@ -40,7 +40,13 @@ Taps = Annotated[int, Field(ge=1), AfterValidator(_odd)]
 
 
 class DenoiserSettings(Settings):
-    """Settings of a denoiser network."""
+    """Settings of a denoiser network.
+
+    Attributes:
+        time_conditioned: show the network the time; masked diffusion does not need it.
+    """
+
+    time_conditioned: bool = False
 
     @abstractmethod
     def build(self, states: int, size: int) -> nn.Module:
@@ -179,6 +185,7 @@ class DiffusionModel:
         name: as in the registry.
         sha256: hash of the stored weights, "" for a model that is not stored.
         precision: ``fp32`` or ``bf16`` (autocast).
+        time_conditioned: whether the denoiser's guess depends on the time.
     """
 
     denoiser: nn.Module
@@ -188,6 +195,7 @@ class DiffusionModel:
     name: str = ""
     sha256: str = ""
     precision: str = "fp32"
+    time_conditioned: bool = False
     counter: CallCounter = field(default_factory=CallCounter)
 
     @property
@@ -317,14 +325,13 @@ class Predictor:
             one_hot(torch.as_tensor(self.alphabet.encode([flank])), size).to(probs.device)
             for flank in self.flanks
         )
-        unknown = probs.new_full((count, self.length_law.maximum - length, size), 1 / size)
-        construct = torch.cat(
-            [left.expand(count, -1, -1), probs, right.expand(count, -1, -1), unknown], dim=1
-        )
+        construct = torch.cat([left.expand(count, -1, -1), probs, right.expand(count, -1, -1)], 1)
+        strands = [construct]
         complement = self.alphabet.complement_tokens
-        if not self.reverse_complement or complement is None:
-            return [construct]
-        return [construct, construct.flip(1)[..., list(complement)]]
+        if self.reverse_complement and complement is not None:
+            strands.append(construct.flip(1)[..., list(complement)])
+        unknown = probs.new_full((count, self.length_law.maximum - length, size), 1 / size)
+        return [torch.cat([strand, unknown], dim=1) for strand in strands]
 
     def _forward(self, probs: Tensor) -> Tensor:
         import torch

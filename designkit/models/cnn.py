@@ -29,7 +29,6 @@ class CNNDenoiser(DenoiserSettings):
         dropout: share of activations dropped in training.
         positions: 0, or the longest sequence to give each position a learned embedding for.
         composition: show every position the letter composition of all visible positions.
-        time_conditioned: feed the time to the first layer; masked diffusion does not need it.
     """
 
     channels: int = Field(128, ge=4)
@@ -39,7 +38,6 @@ class CNNDenoiser(DenoiserSettings):
     dropout: float = Field(0.0, ge=0, lt=1)
     positions: int = Field(0, ge=0)
     composition: bool = False
-    time_conditioned: bool = False
 
     def build(self, states: int, size: int) -> nn.Module:
         """The network; see ``DenoiserSettings.build``."""

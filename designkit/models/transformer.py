@@ -25,7 +25,6 @@ class TransformerDenoiser(DenoiserSettings):
         heads: attention heads; ``channels / heads`` must be even.
         expansion: hidden width of the feed-forward network over ``channels``.
         dropout: share of activations dropped in training.
-        time_conditioned: add an embedding of the time; masked diffusion does not need it.
     """
 
     channels: int = Field(256, ge=4)
@@ -33,7 +32,6 @@ class TransformerDenoiser(DenoiserSettings):
     heads: int = Field(8, ge=1)
     expansion: int = Field(4, ge=1)
     dropout: float = Field(0.0, ge=0, lt=1)
-    time_conditioned: bool = False
 
     @model_validator(mode="after")
     def _check_heads(self) -> Self:

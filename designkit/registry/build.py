@@ -50,6 +50,7 @@ def load_diffusion_model(
         name=stored.name,
         sha256=stored.sha256,
         precision=precision,
+        time_conditioned=settings.time_conditioned,
     )
 
 

@@ -126,3 +126,29 @@ def test_grid_and_block_calls_are_counted() -> None:
         assert model.counter.calls == Ancestral(**settings).steps_for(WORLD.length)
         assert model.counter.rows <= 300 * rows
         assert rewards == 0
+
+
+class ClockModel(DiffusionModel):
+    """A guess that the time alone changes: letter 0 early, letter 1 in the second half."""
+
+    def logits(self, x_t: Tensor, t: Tensor) -> Tensor:
+        logits = torch.full((*x_t.shape, WORLD.size), -20.0)
+        logits[..., 0] = torch.where(t > 0.5, 20.0, -20.0)[:, None]
+        logits[..., 1] = -logits[..., 0]
+        return logits
+
+
+def test_a_time_conditioned_guess_is_never_older_than_its_step() -> None:
+    right = WORLD.model()
+    model = ClockModel(right.denoiser, right.process, right.alphabet, right.length_law)
+    settings = {"steps": 8, "decoding": "grid"}
+    noise = noise_for(1, 500)
+    step_of = model.process.plan(WORLD.length, 8, "grid", noise).step_of
+    model.time_conditioned = True
+    sampler = Ancestral(**settings)
+    fresh = sampler.sample(model, None, Request(WORLD.length), noise).tokens
+    # The guess before step i is made at time 1 - i / 8.
+    assert torch.equal(fresh, (step_of >= 4).long())
+    model.time_conditioned = False
+    stale = sampler.sample(model, None, Request(WORLD.length), noise).tokens
+    assert not torch.equal(stale, fresh)

@@ -284,6 +284,18 @@ def test_both_strands_get_one_prediction(name: str) -> None:
 
 
 @all_predictors
+def test_both_strands_of_a_short_sequence_get_one_prediction(name: str) -> None:
+    """The canvas is filled after turning: a short sequence starts at the left on either strand."""
+    model = predictor(name, reverse_complement=True)
+    sequences = DNA.decode(tokens(6, 13))
+    turned = [DNA.reverse_complement(sequence) for sequence in sequences]
+    forward, backward = (
+        model.predict(torch.from_numpy(DNA.encode(words))) for words in (sequences, turned)
+    )
+    torch.testing.assert_close(forward, backward)
+
+
+@all_predictors
 def test_flanks_are_part_of_what_is_seen(name: str) -> None:
     flanked = predictor(name, length=13, flanks=("ACGT", "TTT"), reverse_complement=True)
     whole = predictor(name, length=20, reverse_complement=True)

@@ -142,7 +142,10 @@ class Sampler(Settings):
             x_t = plan.start
             probs = _predict_distinct(model, x_t, plan.times[0])
             for step in range(plan.steps):
-                active = (plan.step_of == step).any(1).nonzero().squeeze(1)
+                changing = (plan.step_of == step).any(1)
+                if model.time_conditioned:  # time alone changes the guess
+                    changing = torch.ones_like(changing)
+                active = changing.nonzero().squeeze(1)
                 if not len(active):
                     continue
                 rows = plan.rows(active)
