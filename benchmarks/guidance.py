@@ -148,7 +148,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     denoiser = Stopwatch(DiffusionModel, "logits")
-    reward = Stopwatch(RewardEngine, "values", "score")
+    reward = Stopwatch(RewardEngine, "score")
     done = Measurements(options.out / "guidance.csv", ["method"], VALUES)
 
     def measure(label: str, method: str, candidates: int | None) -> None:
