@@ -24,7 +24,17 @@ from designkit.errors import EXIT_KEYBOARD_INTERRUPT, EXIT_OK, DesignkitError, I
 DEBUG_VARIABLE = "DESIGNKIT_DEBUG"
 
 # The order of --help; a command that is not named here comes after these.
-ORDER = ("pretrain", "finetune", "sample", "refine", "score", "models", "rewards", "presets")
+ORDER = (
+    "pretrain",
+    "finetune",
+    "sample",
+    "refine",
+    "score",
+    "report",
+    "models",
+    "rewards",
+    "presets",
+)
 
 
 def create_app() -> typer.Typer:

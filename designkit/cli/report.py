@@ -31,7 +31,7 @@ def report(
     output: options.Output = "-",
     force: options.Force = False,
 ) -> None:
-    """Summarise designs: medians of their scores, diversity, and calls spent on each."""
+    """Compare sets of designs: scores, diversity, calls spent on each design."""
     from designkit.recipes.report import run_report
 
     header, rows = run_report(files, by, output, force)

@@ -1,0 +1,64 @@
+"""What documentation says exists, exists, and what is generated is fresh."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+from pathlib import Path
+
+import pytest
+
+from designkit.plugins import names
+
+ROOT = Path(__file__).parents[1]
+PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")])
+
+
+def generator():
+    spec = importlib.util.spec_from_file_location("generate_cli", ROOT / "docs/_generate_cli.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize("columns", ["40", "200"])
+def test_the_command_line_page_is_fresh(monkeypatch: pytest.MonkeyPatch, columns: str) -> None:
+    monkeypatch.setenv("COLUMNS", columns)
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    page = generator().cli_page()
+    assert (ROOT / "docs/cli.md").read_text() == page, "stale: run 'make docs'"
+    assert "## designkit sample\n" in page
+    assert "### designkit models list\n" in page
+
+
+def test_there_are_pages() -> None:
+    assert {page.name for page in PAGES} >= {"README.md", "CHANGELOG.md", "getting-started.md"}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_somewhere(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)\s]+)\)", page.read_text()):
+        if not target.startswith(("http://", "https://")):
+            path = target.partition("#")[0]
+            assert (page.parent / path).exists(), f"{page.name}: {target}"
+
+
+@pytest.mark.parametrize("group", ["samplers", "values"])
+def test_every_method_has_a_row(group: str) -> None:
+    rows = (ROOT / "docs/algorithms.md").read_text()
+    for name in names(f"designkit.{group}"):
+        assert re.search(rf"^\| `{name}`", rows, re.MULTILINE), f"no row for {name}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_presets_and_commands_that_are_named_exist(page: Path) -> None:
+    text = page.read_text()
+    stems = {path.stem for path in (ROOT / "presets").glob("*.yaml")}
+    known = stems | {stem.partition("-")[2] for stem in stems}
+    assert {name for name in re.findall(r"--preset ([\w-]+)", text) if name != "NAME"} <= known
+    commands = {path.stem for path in (ROOT / "designkit/cli").glob("*.py")}
+    fenced = "\n".join(re.findall(r"^```\w*\n(.*?)^```", text, re.MULTILINE | re.DOTALL))
+    used = re.findall(r"^(?:\$ )?designkit ([a-z]+)", fenced, re.MULTILINE)
+    assert set(used) <= commands
