@@ -87,10 +87,16 @@ class TextSource:
             if not self._fill():
                 return None
 
-    @property
-    def ready(self) -> bool:
-        """False when the next line is still being written by the other end of a pipe."""
-        if self._lines or self._ended or self._pollable is None:
+    def has_record(self, start: str = "") -> bool:
+        """False when the next record is still being written by the other end of a pipe.
+
+        Args:
+            start: how the line begins that shows a record to be complete, the header of the one
+                after it; where a record is a line, any does.
+        """
+        if self._ended or self._pollable is None:
+            return True
+        if any(line.startswith(start) for line in self._lines):
             return True
         return bool(select.select([self._pollable], [], [], PATIENCE_SECONDS)[0])
 

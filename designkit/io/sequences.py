@@ -94,10 +94,11 @@ class SequenceReader:
 
     def __next__(self) -> pd.DataFrame:
         rows: list[dict[str, Any]] = []
+        start = ">" if self.input_format == FASTA else ""
         try:
             for row in islice(self._rows, self._chunk_rows):
                 rows.append(row)
-                if not self._source.ready:  # a slow pipe: hand on what there is
+                if not self._source.has_record(start):  # a slow pipe: hand on what there is
                     break
         except BaseException:
             self._source.close()
