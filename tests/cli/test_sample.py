@@ -1,0 +1,336 @@
+"""``designkit sample``: the same designs however they are drawn, stopped and resumed."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import signal
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from designkit.recipes.runtime import StopRequest
+
+from .conftest import Starter, end, wait_until
+
+SVDD = ["--method", "svdd", "--reward", "model:pred", "--set", "candidates=3"]
+BEST = ["--method", "best_of_n", "--reward", "model:pred", "--set", "candidates=3"]
+RECORDED = ["--method", "ancestral", "--reward", "model:pred"]
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, models: Path) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def meta(target: str) -> dict:
+    return json.loads(Path(f"{target}.meta.json").read_text())
+
+
+def content(target: str) -> bytes:
+    """What a file holds; how a compressed one is cut into members is its own affair."""
+    data = Path(target).read_bytes()
+    return gzip.decompress(data) if target.endswith(".gz") else data
+
+
+def assert_counts_add_up(target: str) -> None:
+    record = meta(target)
+    rows = record["rows"]
+    assert record["status"] == "complete"
+    assert rows["requested"] == rows["written"] + rows["dropped"] + rows["resumed"]
+
+
+@pytest.mark.parametrize("method", [SVDD, BEST, RECORDED, ["--set", "decoding=grid"]], ids=str)
+@pytest.mark.parametrize("model", ["tiny", "vari"])
+def test_batches_do_not_change_designs(run, model: str, method: list[str]) -> None:
+    if model == "vari" and "model:pred" in method:  # pred knows one length only
+        method = [part.replace("model:pred", "gc") for part in method]
+    files = []
+    for size in (1, 7, 64):
+        target = f"b{size}.csv"
+        line = ["sample", model, "-n", 10, "--seed", 3, "--batch-size", size, *method]
+        outcome = run(*line, "-q", "-o", target)
+        assert (outcome.exit_code, outcome.stdout, outcome.stderr) == (0, "", "")
+        assert_counts_add_up(target)
+        files.append(Path(target).read_bytes())
+    assert files[0] == files[1] == files[2]
+    table = pd.read_csv("b7.csv")
+    assert table["id"].tolist() == [f"design_{n}" for n in range(1, 11)]
+    assert len(set(table["sequence"])) > 5
+    assert (table["model"] == f"{model}@1").all()
+
+
+def test_seeds(run) -> None:
+    drawn = [run("sample", "tiny", "-n", 3, "--seed", seed).stdout for seed in (1, 1, 2)]
+    assert drawn[0] == drawn[1] != drawn[2]
+    # More designs begin with the same ones.
+    assert run("sample", "tiny", "-n", 5, "--seed", 1).stdout.startswith(drawn[0])
+
+
+def test_a_drawn_seed_is_printed_recorded_and_repeats_the_run(run) -> None:
+    outcome = run("sample", "tiny", "-n", 3, "-o", "a.fa")
+    seed = meta("a.fa")["seed"]
+    assert f"seed {seed}" in outcome.stderr
+    assert f"seed={seed}" in Path("a.fa").read_text()
+    assert run("sample", "tiny", "-n", 3, "--seed", seed).stdout == Path("a.fa").read_text()
+    assert meta("a.fa")["model"]["ref"] == "tiny@1"
+
+
+def test_standard_output_is_fasta(run) -> None:
+    outcome = run("sample", "tiny", "-n", 2, "--seed", 1, "--reward", "gc")
+    header, sequence, *_ = outcome.stdout.splitlines()
+    assert header.startswith(">design_1 reward=")
+    assert header.endswith(" model=tiny@1 method=ancestral seed=1")
+    assert len(sequence) == 20
+    assert set(sequence) <= set("ACGT")
+    assert "2 designs requested = 2 written + 0 dropped; 0 without score" in outcome.stderr
+
+
+def test_lengths(run) -> None:
+    lengths = {
+        len(line) for line in run("sample", "vari", "-n", 20, "--seed", 1).stdout.split("\n")[1::2]
+    }
+    assert lengths == {12, 15, 20}
+    fixed = run("sample", "vari", "-n", 5, "--seed", 1, "--length", 13).stdout
+    assert {len(line) for line in fixed.split("\n")[1:-1:2]} == {13}
+    protein = run("sample", "prot", "-n", 2, "--seed", 1).stdout.splitlines()[1]
+    assert len(protein) == 9
+
+
+def test_guidance_raises_the_reward(run) -> None:
+    medians = {}
+    for name, method in {"none": RECORDED, "best": BEST, "svdd": SVDD}.items():
+        run("sample", "tiny", "-n", 16, "--seed", 5, *method, "-q", "-o", f"{name}.csv")
+        medians[name] = pd.read_csv(f"{name}.csv")["reward"].median()
+    assert medians["svdd"] > medians["best"] > medians["none"]
+
+
+def test_recorded_rewards_are_those_of_score(run) -> None:
+    run("sample", "tiny", "-n", 6, "--seed", 5, *SVDD, "-q", "-o", "a.csv")
+    again = run("score", "a.csv", "--reward", "model:pred", "--format", "csv", "-o", "b.csv")
+    assert again.exit_code == 0
+    before, after = pd.read_csv("a.csv"), pd.read_csv("b.csv")
+    assert before["reward"].tolist() == after["reward"].tolist() == after["reward.a"].tolist()
+    assert before["pred_std"].tolist() == after["pred_std"].tolist()
+
+
+def test_settings_come_from_files_and_the_command_line(run) -> None:
+    Path("run.yaml").write_text("num: 2\nseed: 1\n")
+    assert "run.yaml:2" in run("sample", "tiny", "--config", "run.yaml").stderr
+    Path("run.yaml").write_text("model: tiny\nnum: 2\nmethod: svdd\nrewards: [{ref: gc}]\n")
+    outcome = run("sample", "--config", "run.yaml", "--seed", 1, "--set", "candidates=2")
+    assert outcome.exit_code == 0
+    assert "method=svdd" in outcome.stdout
+    assert "candidates=2" in outcome.stderr
+    outcome = run("sample", "--config", "run.yaml", "--seed", 1, "--method", "ancestral", "-n", 1)
+    assert outcome.stdout.count(">") == 1
+    assert "method=ancestral" in outcome.stdout
+
+
+def test_dry_run_makes_nothing(run) -> None:
+    outcome = run("sample", "tiny", "-n", 4, *SVDD, "--dry-run", "-o", "a.csv")
+    assert outcome.exit_code == 0
+    assert "denoiser_rows_at_most: 232" in outcome.stdout  # 4 designs: 1 + 3 candidates x 19 steps
+    assert "reward_rows_at_most: 244" in outcome.stdout  # 4 designs: 3 candidates x 20 steps, + 1
+    assert list(Path().iterdir()) == []
+    run("sample", "tiny", "-n", 4, *SVDD, "-q", "-o", "a.csv")
+    calls = meta("a.csv")["calls"]
+    assert calls["denoiser_rows"] <= 232
+    assert calls["reward_rows_scored"] <= calls["reward_rows_requested"] <= 244
+
+
+# ------------------------------------------------------------ missing scores
+
+
+@pytest.fixture
+def picky(plugin):
+    """A reward without a score for sequences that begin with one of the given letters."""
+
+    def make(letters: str) -> str:
+        return plugin(
+            f"return [float('nan') if s[0] in '{letters}' else s.count('G') for s in sequences]"
+        )
+
+    return make
+
+
+def test_a_few_missing_scores_are_kept_and_counted(run, plugin) -> None:
+    unlucky = run("sample", "tiny", "-n", 12, "--seed", 1).stdout.splitlines()[1]
+    ref = plugin(f"return [None if s == '{unlucky}' else 1.0 for s in sequences]")
+    for size in (1, 64):
+        line = ["sample", "tiny", "-n", 12, "--seed", 1, "--reward", ref, "--batch-size", size]
+        outcome = run(*line, "-o", f"{size}.csv")
+        assert outcome.exit_code == 5, outcome.stderr
+        assert "12 designs requested = 12 written + 0 dropped; 1 without score" in outcome.stderr
+        table = pd.read_csv(f"{size}.csv")
+        assert table["reward"].isna().tolist() == [True] + [False] * 11
+    assert Path("1.csv").read_bytes() == Path("64.csv").read_bytes()
+
+
+@pytest.mark.parametrize("size", [1, 64])
+def test_many_missing_scores_stop_the_run(run, picky, size: int) -> None:
+    line = ["sample", "tiny", "-n", 20, "--seed", 1, "--reward", picky("ACG"), "-q"]
+    outcome = run(*line, "--batch-size", size, "-o", "a.csv")
+    assert outcome.exit_code == 4
+    first = outcome.stderr.splitlines()[0]
+    assert "designs have no score (mine: the reward gave no score)" in first
+    assert "--on-invalid worst keeps them, skip leaves them out" in first
+    assert not Path("a.csv").exists()
+    assert meta("a.csv")["status"] == "failed"
+
+
+@pytest.mark.parametrize("size", [1, 7, 64])
+def test_on_invalid(run, picky, size: int) -> None:
+    line = ["sample", "tiny", "-n", 20, "--seed", 1, "--reward", picky("ACG"), "--batch-size", size]
+    kept = run(*line, "--on-invalid", "worst", "-o", "worst.csv")
+    assert kept.exit_code == 5
+    all_designs = pd.read_csv("worst.csv")
+    assert len(all_designs) == 20
+    bad = all_designs["sequence"].str[0] != "T"
+    assert 4 < bad.sum() < 20
+    assert (all_designs["reward"].isna() == bad).all()
+    skipped = run(*line, "--on-invalid", "skip", "-o", "skip.csv")
+    assert skipped.exit_code == 5
+    assert pd.read_csv("skip.csv")["sequence"].tolist() == all_designs["sequence"][~bad].tolist()
+    assert meta("skip.csv")["rows"] == {
+        "requested": 20,
+        "resumed": 0,
+        "written": 20 - bad.sum(),
+        "without_score": bad.sum(),
+        "dropped": bad.sum(),
+    }
+    # Guided: a candidate without a score ranks last.
+    guided = run(*line, "--method", "best_of_n", "--set", "candidates=8", "-o", "g.csv")
+    assert guided.exit_code in (0, 5), guided.stderr
+    assert (pd.read_csv("g.csv")["sequence"].str[0] == "T").mean() > 0.6
+
+
+# ------------------------------------------------------------ stopping and resuming
+
+
+@pytest.fixture
+def stop_after(monkeypatch: pytest.MonkeyPatch):
+    """Ask runs to stop when they have asked so often whether they should."""
+
+    def install(batches: int) -> None:
+        asked = iter(range(1, 1000))
+        monkeypatch.setattr(StopRequest, "__call__", lambda self: next(asked) >= batches)
+
+    return install
+
+
+LINE = ["sample", "tiny", "-n", 20, "--seed", 4, "--batch-size", 3]
+
+
+@pytest.mark.parametrize("target", ["a.csv", "a.fa", "a.jsonl.gz"])
+@pytest.mark.parametrize("policy", ["worst", "skip"])
+def test_a_resumed_file_is_the_uninterrupted_one(
+    run, stop_after, plugin, target: str, policy: str
+) -> None:
+    ref = plugin("return [float('nan') if s.count('G') % 2 else len(s) for s in sequences]")
+    line = [*LINE, "--reward", ref, "--on-invalid", policy]
+    assert run(*line, "-o", f"whole-{target}").exit_code == 5
+    stop_after(3)
+    stopped = run(*line, "-o", target)
+    assert stopped.exit_code == 75
+    said = [text for text in stopped.stderr.splitlines() if text.startswith("designkit: ")]
+    assert said[0].endswith("9 of 20 designs done")
+    assert "kept in" in said[1]
+    assert "--resume continues" in said[1]
+    assert not Path(target).exists()
+    assert Path(f"{target}.part").exists()
+    assert meta(target)["status"] == "interrupted"
+    stop_after(1000)
+    refused = run(*line, "-o", target)
+    assert refused.exit_code == 2
+    assert "left by an interrupted run; --resume continues it" in refused.stderr
+    assert run(*line, "-o", target, "--resume").exit_code == 5
+    assert content(target) == content(f"whole-{target}")
+    assert not Path(f"{target}.part").exists()
+    assert_counts_add_up(target)
+    resumed, whole = meta(target), meta(f"whole-{target}")
+    assert resumed["rows"]["resumed"] > 0
+    assert resumed["rows"]["without_score"] == whole["rows"]["without_score"]
+    assert resumed["calls"]["denoiser_rows"] < 0.7 * whole["calls"]["denoiser_rows"]
+    again = run(*line, "-o", target, "--resume")
+    assert again.exit_code == 0
+    assert "complete already, nothing to resume" in again.stderr
+    assert content(target) == content(f"whole-{target}")
+
+
+def test_resuming_needs_no_seed_and_may_use_other_batches(run, stop_after) -> None:
+    line = ["sample", "tiny", "-n", 20, *SVDD, "-o", "a.csv"]
+    stop_after(2)
+    assert run(*line, "--batch-size", 3).exit_code == 75
+    stop_after(1000)
+    assert run(*line, "--batch-size", 8, "--resume").exit_code == 0
+    seed = meta("a.csv")["seed"]
+    assert run(*line[:-1], "b.csv", "--seed", seed).exit_code == 0
+    assert Path("a.csv").read_bytes() == Path("b.csv").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("change", "what"),
+    [
+        (["--seed", 5], "seed"),
+        (["-n", 30], "settings"),
+        (["--set", "steps=10"], "sampler"),
+        (["--reward", "gc?low=0.5"], "rewards"),
+    ],
+)
+def test_an_interrupted_run_is_not_continued_with_another(
+    run, stop_after, change: list, what: str
+) -> None:
+    stop_after(2)
+    line = [*LINE, "--reward", "gc", "-q", "-o", "a.csv"]
+    assert run(*line).exit_code == 75
+    stop_after(1000)
+    part = Path("a.csv.part").read_bytes()
+    if what == "rewards":
+        line[line.index("gc")] = change[1]
+        change = []
+    outcome = run(*line, *change, "--resume")
+    assert outcome.exit_code == 2
+    assert what in outcome.stderr.splitlines()[0]
+    assert "start again with --force" in outcome.stderr
+    assert Path("a.csv.part").read_bytes() == part
+    assert run(*line, "--resume").exit_code == (2 if what == "rewards" else 0)
+
+
+def test_nothing_to_resume_starts(run) -> None:
+    assert run(*LINE, "-q", "-o", "a.fa", "--resume").exit_code == 0
+    assert run(*LINE, "-q").stdout == Path("a.fa").read_text()
+
+
+def test_max_time_ends_a_run_in_between(run) -> None:
+    outcome = run(*LINE, "-o", "a.fa", "--max-time", "0.001")
+    assert outcome.exit_code == 75
+    assert "designkit: stopped: --max-time is over: 3 of 20 designs done" in outcome.stderr
+    assert "--resume" not in run(*LINE, "--max-time", "0.001").stderr  # a stream is gone
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_signals(start: Starter, run, number: signal.Signals) -> None:
+    line = ["sample", "tiny", "-n", 300, "--seed", 4, "--batch-size", 8]
+    process = start(*line, "-o", "a.csv")
+    part = Path("a.csv.part")
+    wait_until(lambda: part.exists() and part.stat().st_size > 500, process)
+    code, said = end(process, number)
+    assert part.exists()
+    assert not Path("a.csv").exists()
+    if number is signal.SIGTERM:
+        assert code == 75
+        assert "designkit: stopped: SIGTERM: " in said
+        assert meta("a.csv")["status"] == "interrupted"
+    else:
+        assert code == -signal.SIGKILL
+        assert meta("a.csv")["status"] == "running"
+    rows = part.read_bytes().count(b"\n") - 1
+    assert run(*line, "-q", "-o", "a.csv", "--resume").exit_code == 0
+    assert meta("a.csv")["rows"]["resumed"] == rows
+    assert_counts_add_up("a.csv")
+    assert run(*line, "-q", "-o", "b.csv").exit_code == 0
+    assert Path("a.csv").read_bytes() == Path("b.csv").read_bytes()
+    assert meta("a.csv")["calls"]["denoiser_rows"] < meta("b.csv")["calls"]["denoiser_rows"]
