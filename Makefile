@@ -2,6 +2,7 @@
 #   make demo    install into .venv, then design yeast promoters with the packaged models
 #   make test    install what tests need, then run them
 # Both need Python 3.11 or newer and a package index. PYTHON=... chooses the interpreter.
+# NUM=32 makes the demo shorter.
 
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
@@ -45,13 +46,14 @@ DEMO := out/demo
 DESIGNKIT := $(BIN)/designkit
 GUIDE := model:yeast-expression
 JUDGE := model:yeast-expression-holdout
-DRAW := --num 64 --seed 1
+NUM := 64
+DRAW := --num $(NUM) --seed 1
 SCORE := $(DESIGNKIT) score --reward $(JUDGE) --model yeast-promoter
 
 .PHONY: demo
 demo: $(VENV)/.installed ## Design yeast promoters three ways and compare them: out/demo/.
 	@rm -rf $(DEMO) && mkdir -p $(DEMO)
-	@echo; echo "1. Draw 64 promoters: unguided, the best of 10 by the guide, and steered by the guide."
+	@echo; echo "1. Draw $(NUM) promoters: unguided, the best of 10 by the guide, and steered by the guide."
 	$(DESIGNKIT) sample yeast-promoter --method ancestral --reward $(GUIDE) $(DRAW) -o $(DEMO)/ancestral.csv
 	$(DESIGNKIT) sample yeast-promoter --method best_of_n --set candidates=10 --reward $(GUIDE) $(DRAW) -o $(DEMO)/best_of_n.csv
 	$(DESIGNKIT) sample --preset yeast-promoter-svdd $(DRAW) -o $(DEMO)/svdd.csv
