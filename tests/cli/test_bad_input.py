@@ -370,3 +370,25 @@ def test_pretrain_lists_all_problems(refuse) -> None:
         "--set process.schedule=cos",
         errors=4,
     )
+
+
+def test_verify_names_the_damaged_models(run, own_models: Path) -> None:
+    _flip_a_byte(own_models / "vari" / "1" / "model.safetensors")
+    (own_models / "prot" / "1" / "README.md").write_text("other\n")
+    outcome = run("models", "verify")
+    assert outcome.exit_code == 4
+    said = dict(line.split(": ", 1) for line in outcome.stdout.splitlines())
+    assert said["tiny@1"] == said["pred@1"] == "ok"
+    assert "vari/1/model.safetensors" in said["vari@1"]
+    assert "prot/1/README.md" in said["prot@1"]
+    assert outcome.stderr == "designkit: error: 2 damaged: prot@1, vari@1\n"
+    assert run("models", "verify", "tiny").exit_code == 0
+    (own_models / "pred" / "1" / "model.json").write_text("{")
+    listed = run("models", "list")  # one unreadable card does not hide the others
+    assert listed.exit_code == 0
+    assert [row.split()[0] for row in listed.stdout.splitlines()] == [
+        "NAME",
+        "prot",
+        "tiny",
+        "vari",
+    ]
