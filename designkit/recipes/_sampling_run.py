@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from designkit.errors import RewardError
+from designkit.errors import Interrupted, RewardError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -62,15 +62,21 @@ class SamplingRun:
             self.rewards = [float(value) for value in rewards]
             self.unscored += len(earlier) - len(rewards)
 
-    def batches(self) -> Iterator[pd.DataFrame]:
-        """Tables of finished designs, in order, from the first one that is not done."""
+    def batches(self, should_stop: Callable[[], bool]) -> Iterator[pd.DataFrame]:
+        """Tables of finished designs, in order, from the first one that is not done.
+
+        Raises:
+            Interrupted: ``should_stop`` said so; the batch that was being drawn is given up.
+        """
         for first in range(self.done, self.settings.num, self.settings.batch_size):
             last = min(first + self.settings.batch_size, self.settings.num)
-            frame = self._score(self._draw(first, last), first)
+            frame = self._score(self._draw(first, last, should_stop), first)
             self.done = last
             yield frame
+            if should_stop() and last < self.settings.num:
+                raise Interrupted("stopped between two batches")
 
-    def _draw(self, first: int, last: int) -> list[str]:
+    def _draw(self, first: int, last: int, should_stop: Callable[[], bool]) -> list[str]:
         """Designs ``first`` to ``last - 1``; those of one length are decoded together."""
         import torch
 
@@ -86,7 +92,10 @@ class SamplingRun:
         for one in sorted(set(lengths)):
             rows = torch.tensor([row for row, found in enumerate(lengths) if found == one])
             drawn = self.sampler.sample(
-                self.model, self.engine, Request(one), noise.rows(rows.to(self.model.device))
+                self.model,
+                self.engine,
+                Request(one, should_stop),
+                noise.rows(rows.to(self.model.device)),
             )
             written = self.model.alphabet.decode(drawn.tokens.cpu())
             for row, sequence in zip(rows.tolist(), written, strict=True):

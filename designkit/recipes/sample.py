@@ -181,15 +181,15 @@ def run_sample(options: RunOptions, output: OutputOptions) -> int:
         status = "failed"
         try:
             progress = console.progress("designs", settings.num)
-            for frame in run.batches():
+            for frame in run.batches(stop):
                 writer.write(frame)
                 progress.advance(run.done, run.figures())
-                if stop() and run.done < settings.num:
-                    raise Interrupted(f"{stop.reason}: {run.done} of {settings.num} designs done")
             status = "complete"
-        except Interrupted:
+        except Interrupted as interrupted:
             status = "interrupted"
-            raise
+            raise Interrupted(
+                f"{stop.reason}: {run.done} of {settings.num} designs done"
+            ) from interrupted
         finally:
             record.write(status, **run.counts(writer))
     console.say(run.summary(writer))

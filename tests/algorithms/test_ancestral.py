@@ -9,6 +9,7 @@ from torch import Tensor
 
 from designkit.algorithms.sampling.ancestral import Ancestral
 from designkit.algorithms.sampling.base import Request
+from designkit.errors import Interrupted
 from designkit.models.base import DiffusionModel
 from designkit.randomness import noise_for
 from tests.tabular import make_world, places, tv_excess
@@ -152,3 +153,13 @@ def test_a_time_conditioned_guess_is_never_older_than_its_step() -> None:
     model.time_conditioned = False
     stale = sampler.sample(model, None, Request(WORLD.length), noise).tokens
     assert not torch.equal(stale, fresh)
+
+
+def test_a_batch_is_given_up_before_its_next_step() -> None:
+    model = WORLD.model()
+    asked = iter([False, False, True])
+    with pytest.raises(Interrupted, match="before step 3 of 4"):
+        Ancestral().sample(
+            model, None, Request(WORLD.length, lambda: next(asked)), noise_for(0, 20)
+        )
+    assert model.counter.calls == 3  # the start, and after each of two steps

@@ -27,7 +27,7 @@ class Ancestral(Sampler):
         self, model: DiffusionModel, reward: Objective | None, request: Request, noise: Noise
     ) -> Designs:
         """See ``Sampler.sample``."""
-        return Designs(self.decode(model, request.length, noise))
+        return Designs(self.decode(model, request, noise))
 
     def calls_per_design(self, length: int) -> tuple[int, int]:
         """One denoiser row a step."""

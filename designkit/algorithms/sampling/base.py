@@ -20,7 +20,7 @@ from pydantic import Field
 
 from designkit.algorithms.values.base import Objective
 from designkit.diffusion.base import Decoding
-from designkit.errors import UsageError
+from designkit.errors import Interrupted, UsageError
 from designkit.settings import Settings
 
 if TYPE_CHECKING:
@@ -45,9 +45,11 @@ class Request:
 
     Attributes:
         length: letters of each design, L.
+        should_stop: asked before every step; True gives the batch up with ``Interrupted``.
     """
 
     length: int
+    should_stop: Callable[[], bool] = lambda: False
 
 
 @dataclass(frozen=True)
@@ -115,7 +117,7 @@ class Sampler(Settings):
     def decode(
         self,
         model: DiffusionModel,
-        length: int,
+        request: Request,
         noise: Noise,
         *,
         candidates: int = 1,
@@ -126,7 +128,7 @@ class Sampler(Settings):
 
         Args:
             model: the prior.
-            length: L.
+            request: what is asked for.
             noise: of B rows.
             candidates: children of each state in each step.
             value: what children are worth; not asked when ``select`` is None.
@@ -134,14 +136,20 @@ class Sampler(Settings):
 
         Returns:
             (B, L) int64 clean tokens.
+
+        Raises:
+            Interrupted: the request was to be given up.
         """
         import torch
 
+        length = request.length
         with torch.inference_mode():
             plan = model.process.plan(length, self.steps_for(length), self.decoding, noise)
             x_t = plan.start
             probs = _predict_distinct(model, x_t, plan.times[0])
             for step in range(plan.steps):
+                if request.should_stop():
+                    raise Interrupted(f"given up before step {step + 1} of {plan.steps}")
                 changing = (plan.step_of == step).any(1)
                 if model.time_conditioned:  # time alone changes the guess
                     changing = torch.ones_like(changing)

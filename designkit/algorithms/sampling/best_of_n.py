@@ -32,7 +32,7 @@ class BestOfN(Sampler):
     ) -> Designs:
         """See ``Sampler.sample``."""
         assert reward is not None
-        tokens = self.decode(model, request.length, noise.repeat(self.candidates))
+        tokens = self.decode(model, request, noise.repeat(self.candidates))
         values = without_nan(reward.values(tokens)).view(-1, self.candidates)
         drawn = tokens.view(-1, self.candidates, request.length)
         best = values.argmax(1)[:, None, None].expand(-1, 1, request.length)

@@ -59,7 +59,7 @@ class SVDD(Sampler):
             return self.select(values, noise.rows(active).at(step))
 
         tokens = self.decode(
-            model, request.length, noise, candidates=self.candidates, value=value, select=select
+            model, request, noise, candidates=self.candidates, value=value, select=select
         )
         return Designs(tokens)
 
