@@ -106,13 +106,13 @@ class PredictorTask:
         return [torch.cat(strand)[back] for strand in zip(*parts, strict=True)]
 
     def evaluate(self, module: nn.Module) -> dict[str, float]:
-        """Held-out squared error (``loss``) and Spearman correlation of the first output."""
+        """Held-out error, weighed as in training, and Spearman correlation of the first output."""
         rows = self.data.rows("valid")
         predicted = self.predict([module], rows)
         labels = self.labels[rows].numpy()
         scaled = (predicted - self.predictor.mean.numpy()) / self.predictor.scale.numpy()
         known = ~np.isnan(labels)
-        weights = self.weights[rows].numpy()[:, None] * known
+        weights = (self.weights * self._examples.share)[rows].numpy()[:, None] * known
         squared = np.where(known, scaled - np.nan_to_num(labels), 0) ** 2
         first = known[:, 0]
         return {

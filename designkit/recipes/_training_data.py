@@ -75,6 +75,8 @@ class TrainingExamples:
 
     Attributes:
         count: number of examples.
+        share: (N,) float32, how much each row of the data counts in a mean over examples; for
+            judging held-out rows as training weighs its own.
     """
 
     def __init__(self, data: TrainingData, balanced: bool, bootstrap: int | None = None):
@@ -91,6 +93,10 @@ class TrainingExamples:
         self._sizes = torch.from_numpy(np.bincount(group))
         self._starts = self._sizes.cumsum(0) - self._sizes
         self.count = len(self._sizes)
+        self.share = torch.ones(len(data.frame))
+        if balanced:
+            sizes = data.frame.groupby("group", sort=False)["group"].transform("size")
+            self.share = torch.tensor(1 / sizes.to_numpy(), dtype=torch.float32)
 
     def rows(self, examples: Tensor, noise: Noise) -> Tensor:
         """A row for each example (B,), on the CPU."""

@@ -103,7 +103,9 @@ def families(tmp_path: Path) -> str:
 
 
 def by_family(**fields: object) -> PretrainSettings:
-    return PretrainSettings.model_validate({"split": {"by": "group:family", "valid": 0.25, "test": 0.25, **fields}})
+    return PretrainSettings.model_validate(
+        {"split": {"by": "group:family", "valid": 0.25, "test": 0.25, **fields}}
+    )
 
 
 def test_balanced_examples_show_each_group_equally_often(families: str) -> None:
@@ -113,6 +115,8 @@ def test_balanced_examples_show_each_group_equally_often(families: str) -> None:
     assert groups < len(train)
     examples = TrainingExamples(data, balanced=True)
     assert examples.count == groups
+    shares = data.frame.assign(share=examples.share.numpy()).groupby("group")["share"].sum()
+    np.testing.assert_allclose(shares, 1, rtol=1e-6)
     draws = 500
     shown = torch.cat(
         [examples.rows(torch.arange(groups), noise_for(0, groups).at(i)) for i in range(draws)]
