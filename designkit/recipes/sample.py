@@ -158,7 +158,7 @@ def run_sample(options: RunOptions, output: OutputOptions) -> int:
     engine = make_engine(rewards, model.alphabet)
     console.say(
         f"{settings.num} designs from {stored.ref} by {settings.method['name']} "
-        f"({sampler}), seed {seed}, {device} {model.precision}"
+        f"({sampler.describe()}), seed {seed}, {device} {model.precision}"
     )
     record = RunRecord(
         output.target,

@@ -100,6 +100,12 @@ class Sampler(Settings):
     def calls_per_design(self, length: int) -> tuple[int, int]:
         """Most denoiser rows and reward rows that one design may take, for ``--dry-run``."""
 
+    def describe(self) -> str:
+        """The settings in words, for messages."""
+        steps = self.steps or f"as many as letters, at most {DEFAULT_STEPS}"
+        fields = {**self.model_dump(), "steps": steps}
+        return ", ".join(f"{name} {value}" for name, value in fields.items())
+
     def steps_for(self, length: int) -> int:
         """Number of steps for designs of a length.
 
