@@ -24,6 +24,7 @@ import pandas as pd
 import torch
 from reporting import Measurements, markdown_table, write_report
 
+from designkit.metrics.diversity import LONG_RUN, describe_set
 from designkit.models.base import DiffusionModel
 from designkit.recipes.objective import RewardSettings, load_rewards, make_engine
 from designkit.recipes.options import RunOptions
@@ -38,6 +39,8 @@ VALUES = (
     "guide",
     "judge",
     "log_likelihood",
+    "hamming",
+    "long_runs",
     "reward_rows",
     "denoiser_rows",
     "cpu_seconds",
@@ -94,7 +97,7 @@ def draw(
 
 
 def judge(options: argparse.Namespace, sequences: list[str]) -> dict[str, float]:
-    """Medians of the guide's and the judge's scores and of the likelihood."""
+    """Medians of the guide's and the judge's scores and of the likelihood; what the set is like."""
     model = load_diffusion_model(Registry().find(options.model), "cpu")
     medians = {}
     for column, ref in {"guide": options.guide, "judge": options.judge}.items():
@@ -103,7 +106,13 @@ def judge(options: argparse.Namespace, sequences: list[str]) -> dict[str, float]
         medians[column] = float(np.median(engine.score(sequences).reward))
     tokens = torch.from_numpy(model.alphabet.encode(sequences))
     likelihood, _ = model.log_likelihood(tokens, LIKELIHOOD_DRAWS)
-    return {**medians, "log_likelihood": float(likelihood.median())}
+    described = describe_set(sequences, model.alphabet)
+    return {
+        **medians,
+        "log_likelihood": float(likelihood.median()),
+        "hamming": described["hamming"],
+        "long_runs": described["long_runs"],
+    }
 
 
 def report(done: Measurements, options: argparse.Namespace) -> str:
@@ -118,6 +127,8 @@ def report(done: Measurements, options: argparse.Namespace) -> str:
                 "guide": f"{number['guide']:.3f}",
                 "judge": f"{number['judge']:.3f}",
                 "log-likelihood": f"{number['log_likelihood']:.1f}",
+                "differing letters": f"{number['hamming']:.0%}",
+                "long runs": f"{number['long_runs']:.0%}",
                 "reward rows": f"{number['reward_rows']:.0f}",
                 "denoiser rows": f"{number['denoiser_rows']:.0f}",
                 "CPU s": f"{seconds / options.designs:.2f}",
@@ -130,8 +141,9 @@ def report(done: Measurements, options: argparse.Namespace) -> str:
         f"{options.designs} designs of `{options.model}`, seed {options.seed}, {options.steps} "
         f"steps, one thread. Guide: `{options.guide}`; judge, seen by no method: "
         f"`{options.judge}`. Medians over designs; likelihood in nats under the prior; rows and "
-        "seconds are a design, loading the models included in the seconds. Reward rows are distinct"
-        " sequences scored.\n"
+        "seconds are a design, loading the models included in the seconds. Reward rows are "
+        "distinct sequences scored. Differing letters: of two designs, on average; long runs: "
+        f"designs with at least {LONG_RUN} equal letters in a row.\n"
     )
 
 

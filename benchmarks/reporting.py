@@ -82,5 +82,6 @@ def write_report(path: Path, title: str, text: str) -> None:
     command = f"python {shlex.join(sys.argv)}"
     date = datetime.datetime.now(datetime.UTC).date().isoformat()
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(f"# {title}\n\n`{command}`\n\n{date}; {machine()}.\n\n{text}")
+    made = f"{date}; {machine()}; load average {os.getloadavg()[2]:.1f} when written."
+    path.write_text(f"# {title}\n\n`{command}`\n\n{made}\n\n{text}")
     print(path.read_text())
