@@ -69,6 +69,17 @@ class Stopwatch:
         return timed
 
 
+def models_used(options: argparse.Namespace) -> str:
+    """The prior and the predictors with the starts of their hashes."""
+    refs = [options.model] + [
+        ref.removeprefix("model:").partition("#")[0]
+        for ref in (options.guide, options.judge)
+        if ref.startswith("model:")
+    ]
+    stored = [Registry().find(ref) for ref in refs]
+    return ", ".join(f"{one.ref} ({one.sha256[:8]})" for one in stored)
+
+
 def draw(
     options: argparse.Namespace, method: str, candidates: int | None
 ) -> tuple[list[str], dict[str, float]]:
@@ -115,10 +126,12 @@ def judge(options: argparse.Namespace, sequences: list[str]) -> dict[str, float]
     }
 
 
-def report(done: Measurements, options: argparse.Namespace) -> str:
+def report(done: Measurements, options: argparse.Namespace, models: str) -> str:
     """The table, one row a method."""
     rows = []
     for row in done.rows:
+        if row["models"] != models:
+            continue
         number = {column: float(row[column]) for column in VALUES}
         seconds = number["cpu_seconds"]
         rows.append(
@@ -143,7 +156,7 @@ def report(done: Measurements, options: argparse.Namespace) -> str:
         f"`{options.judge}`. Medians over designs; likelihood in nats under the prior; rows and "
         "seconds are a design, loading the models included in the seconds. Reward rows are "
         "distinct sequences scored. Differing letters: of two designs, on average; long runs: "
-        f"designs with at least {LONG_RUN} equal letters in a row.\n"
+        f"designs with at least {LONG_RUN} equal letters in a row. Models: {models}.\n"
     )
 
 
@@ -161,10 +174,11 @@ def main() -> None:
     options = parser.parse_args()
     denoiser = Stopwatch(DiffusionModel, "logits")
     reward = Stopwatch(RewardEngine, "score")
-    done = Measurements(options.out / "guidance.csv", ["method"], VALUES)
+    done = Measurements(options.out / "guidance.csv", ["method", "models"], VALUES)
+    models = models_used(options)
 
     def measure(label: str, method: str, candidates: int | None) -> None:
-        if done.has(label):
+        if done.has(label, models):
             return
         denoiser.seconds = reward.seconds = 0.0
         started = time.process_time()
@@ -174,14 +188,16 @@ def main() -> None:
             "denoiser_seconds": denoiser.seconds,
             "reward_seconds": reward.seconds,
         }
-        done.add(method=label, **judge(options, sequences), **counts, **seconds)
+        done.add(method=label, models=models, **judge(options, sequences), **counts, **seconds)
 
     svdd = f"svdd, {options.candidates} candidates"
     measure("ancestral", "ancestral", None)
     measure(svdd, "svdd", options.candidates)
-    same = round(done.select("reward_rows", method=svdd)[0])
+    same = round(done.select("reward_rows", method=svdd, models=models)[0])
     measure(f"best_of_n, N = {same}", "best_of_n", same)
-    write_report(options.out / "guidance.md", "SVDD beside best-of-N", report(done, options))
+    write_report(
+        options.out / "guidance.md", "SVDD beside best-of-N", report(done, options, models)
+    )
 
 
 if __name__ == "__main__":
