@@ -342,3 +342,42 @@ def test_length_law_draws_lengths_as_often_as_they_occurred() -> None:
     assert law.sample(noise_for(0, 3, start=5)) == drawn[5:8]
     assert LengthLaw.fit([7, 7]).fixed == 7
     assert LengthLaw.fit([7, 7]).sample(noise_for(1, 4)) == [7] * 4
+
+
+@all_predictors
+def test_predictions_have_the_same_bits_with_any_number_of_threads(name: str) -> None:
+    model = predictor(name)
+    x = tokens(5 * CPU_ROWS + 3, 20)
+    before = torch.get_num_threads()
+    try:
+        predicted = []
+        for threads in (1, 2, 3):
+            torch.set_num_threads(threads)
+            predicted.append(model.predict(x))
+            assert torch.get_num_threads() == threads
+    finally:
+        torch.set_num_threads(before)
+    assert torch.equal(predicted[0], predicted[1])
+    assert torch.equal(predicted[0], predicted[2])
+    relaxed = one_hot(x, K).requires_grad_()
+    torch.set_num_threads(2)
+    try:
+        model.predict_relaxed(relaxed)[..., 0].sum().backward()
+    finally:
+        torch.set_num_threads(before)
+    assert relaxed.grad is not None
+    assert (relaxed.grad.abs().sum((1, 2)) > 0).all()
+
+
+def test_an_error_in_a_chunk_is_raised_and_threads_are_kept() -> None:
+    def fail(x: Tensor) -> Tensor:
+        raise ValueError("no")
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        with pytest.raises(ValueError, match="no"):
+            in_fixed_chunks(fail, [torch.zeros(40, 2)], CPU_ROWS)
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
