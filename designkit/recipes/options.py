@@ -10,6 +10,16 @@ from designkit.recipes.presets import find_preset
 from designkit.recipes.runtime import parse_duration
 from designkit.settings import Layer, flag_layer, merge, parse_set, read_yaml
 
+FLAG_NAMES = {
+    "data.labels": "--label",
+    "kind": "--label",
+    "method.name": "--method",
+    "method.temperature": "--alpha",
+    "rewards": "--reward",
+    "split.by": "--split-group",
+}
+"""Flags that are not named after the key they set."""
+
 
 @dataclass(frozen=True)
 class RunOptions:
@@ -43,7 +53,7 @@ class RunOptions:
         """Preset < configuration files < ``--set`` < flags, merged."""
         layers = [read_yaml(find_preset(self.preset))] if self.preset else []
         layers += [read_yaml(path) for path in self.config]
-        return merge([*layers, parse_set(self.assignments), flag_layer(self.flags)])
+        return merge([*layers, parse_set(self.assignments), flag_layer(self.flags, FLAG_NAMES)])
 
     @property
     def seconds(self) -> float | None:
