@@ -6,6 +6,8 @@ A reward is a class with ``info`` and ``score``, or a function under ``@reward``
 from __future__ import annotations
 
 import math
+import contextlib
+import sys
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -203,10 +205,13 @@ def _score_or_split(
     import numpy as np
 
     try:
-        return _checked(score(list(batch)), info, len(batch))
+        # What a reward prints must not get into designs that go to standard output.
+        with contextlib.redirect_stdout(sys.stderr):
+            scores = score(list(batch))
+        return _checked(scores, info, len(batch))
     except DesignkitError:
         raise
-    except Exception as problem:
+    except (Exception, SystemExit) as problem:
         if len(batch) == 1:
             reason = " ".join(f"{type(problem).__name__}: {problem}".split())
             return Scores(np.full((1, len(info.outputs)), np.nan), [reason])

@@ -174,6 +174,28 @@ def test_failing_items_are_found(bad: Sequence[int]) -> None:
     assert len(sent) <= 1 + 2 * 3 * max(1, len(bad))  # two halves for each of three levels
 
 
+def test_what_a_reward_prints_stays_out_of_the_results(capsys: pytest.CaptureFixture[str]) -> None:
+    @reward
+    def chatty(sequences: list[str]) -> list[float]:
+        print("scoring")  # noqa: T201 - that is the test
+        return [1.0 for _ in sequences]
+
+    chatty().score(["A", "C"])
+    said = capsys.readouterr()
+    assert (said.out, said.err) == ("", "scoring\n")
+
+
+def test_a_reward_that_exits_fails_its_items() -> None:
+    @reward
+    def leaving(sequences: list[str]) -> list[float]:
+        if "C" in sequences:
+            raise SystemExit(3)
+        return [1.0 for _ in sequences]
+
+    scores = leaving().score(["A", "C"])
+    assert scores.errors == [None, "SystemExit: 3"]
+
+
 def test_interrupts_are_not_items_that_fail() -> None:
     @reward
     def stopped(sequences: list[str]) -> list[float]:
