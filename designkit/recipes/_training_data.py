@@ -41,7 +41,7 @@ class TrainingData:
         lengths: (N,) int64.
         labels: (N, outputs) float64, NaN where not measured; no columns for a prior.
         weights: (N,) float64.
-        files: name and sha256 of each input.
+        files: name and sha256 of each input; the path as given where inputs share a name.
         counts: rows read, filtered out, without label, merged, outside the part, used.
         split: sizes of the split.
     """
@@ -116,7 +116,8 @@ def load_training_data(
         alphabet: of the sequences.
 
     Raises:
-        InputError: unreadable files, missing columns, labels that are not numbers, nothing left.
+        InputError: unreadable files, missing columns, labels that are not numbers, weights that
+            are empty or negative, nothing left.
     """
     wanted = settings.data
     frames = []
@@ -159,13 +160,14 @@ def load_training_data(
     weights = pd.Series(1.0, frame.index)
     if wanted.weight:
         weights = _numbers(frame, wanted.weight, sources)
+        _check_weights(frame, weights, wanted.weight, sources)
     return TrainingData(
         frame=frame,
         tokens=tokens,
         lengths=lengths,
         labels=frame[[_LABEL + name for name in labels]].to_numpy(float),
         weights=np.asarray(weights, dtype=np.float64),
-        files={Path(source).name: sha256_file(source) for source in sources},
+        files=_hashes(sources),
         counts=counts,
         split=describe_split(split, groups),
     )
@@ -209,6 +211,53 @@ def _numbers(frame: pd.DataFrame, column: str, sources: Sequence[str]) -> pd.Ser
             f"{str(row[column])!r}, not a number; correct it, or leave the cell empty"
         )
     return numbers
+
+
+def _check_weights(
+    frame: pd.DataFrame, weights: pd.Series[float], column: str, sources: Sequence[str]
+) -> None:
+    bad = ~(weights >= 0)
+    if bad.any():
+        row = frame[bad].iloc[0]
+        what = "is empty" if pd.isna(weights[bad].iloc[0]) else f"holds {row[column]}"
+        raise InputError(
+            f"{', '.join(sources)}: record {row['id']}: weight column {column!r} {what}; "
+            "every row needs a weight of 0 or more"
+        )
+
+
+def _hashes(sources: Sequence[str]) -> dict[str, str]:
+    names = [Path(source).name for source in sources]
+    return {
+        (name if names.count(name) == 1 else source): sha256_file(source)
+        for name, source in zip(names, sources, strict=True)
+    }
+
+
+def check_parts(data: TrainingData, labels: Sequence[str]) -> None:
+    """Refuse parts too small to train on, to choose weights by, or to state figures of.
+
+    Args:
+        data: the rows of a run.
+        labels: names of the columns of ``data.labels``.
+
+    Raises:
+        InputError: a part with fewer than 2 rows, overall or with a value of some label, or with
+            weights that are all 0 where they count.
+    """
+    for part in ("train", "valid", "test"):
+        rows = data.rows(part).numpy()
+        counts = {"rows": len(rows)}
+        for place, label in enumerate(labels):
+            counts[f"rows with {label}"] = int((~np.isnan(data.labels[rows, place])).sum())
+        for what, count in counts.items():
+            if count < 2:
+                raise InputError(
+                    f"the split leaves {count} {part} {what}, and at least 2 are needed; "
+                    "give more rows, other shares or another split.seed"
+                )
+        if part != "test" and not data.weights[rows].any():
+            raise InputError(f"all {part} rows have weight 0")
 
 
 def _merge_duplicates(frame: pd.DataFrame) -> pd.DataFrame:

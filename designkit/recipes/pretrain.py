@@ -22,6 +22,7 @@ from designkit.settings import Layer, validate
 if TYPE_CHECKING:
     from torch import nn
 
+    from designkit.alphabet import Alphabet
     from designkit.diffusion.base import DiffusionProcess
     from designkit.recipes._training_data import TrainingData
     from designkit.recipes.training import Progress, TrainingResult
@@ -84,6 +85,8 @@ def resolve_request(
             made[key] = _component(group, merged, key, {**fields, **size})
         except ConfigurationError as error:
             problems += error.problems
+    if settings is not None:
+        problems += _unusable_settings(settings, merged)
     if settings is None or problems:
         raise ConfigurationError(problems)
     process = None
@@ -98,6 +101,25 @@ def resolve_request(
     return PretrainRequest(
         settings, made["architecture"], process, tuple(sources), name, folder, seed
     )
+
+
+def _unusable_settings(settings: PretrainSettings, merged: Layer) -> list[str]:
+    """Problems that would otherwise show only after all training."""
+    problems = []
+    if not settings.split.by.startswith("column:"):
+        for part, why in (("valid", "choose the best weights"), ("test", "state on the card")):
+            if getattr(settings.split, part) == 0:
+                problems.append(
+                    f"{merged.origin(('split', part))}: split.{part}: must be above 0: "
+                    f"held-out figures {why}"
+                )
+    alphabet = load_alphabet(settings.alphabet)
+    if settings.reverse_complement and not alphabet.complement:
+        problems.append(
+            f"{merged.origin(('reverse_complement',))}: reverse_complement: "
+            f"the {alphabet.name} alphabet has no complement"
+        )
+    return problems
 
 
 def _component(group: str, merged: Layer, key: str, fields: dict[str, Any]) -> Any:
@@ -129,12 +151,13 @@ def pretrain(
 
     Raises:
         InputError: unusable data.
+        ConfigurationError: a network that cannot read the longest sequence.
         UsageError: the folder holds another run.
         Interrupted: stopped; ``resume`` continues.
     """
     from accelerate import Accelerator
 
-    from designkit.recipes._training_data import load_training_data
+    from designkit.recipes._training_data import check_parts, load_training_data
     from designkit.recipes.runtime import choose_device, choose_precision
     from designkit.registry.store import Registry
 
@@ -150,6 +173,8 @@ def pretrain(
     alphabet = load_alphabet(settings.alphabet)
     data = load_training_data(request.sources, settings, alphabet)
     say(_describe_data(data))
+    check_parts(data, list(settings.data.labels))
+    _check_network(request, data, alphabet)
     _claim_run_dir(request, data, precision, resume)
     accelerator = Accelerator(cpu=target.type == "cpu")
     if settings.kind == "prior":
@@ -223,6 +248,22 @@ def _describe_data(data: TrainingData) -> str:
         for name in ("train", "valid", "test")
     )
     return f"rows: {counts}\nsplit: {parts}"
+
+
+def _check_network(request: PretrainRequest, data: TrainingData, alphabet: Alphabet) -> None:
+    """Refuse sizes with which the network cannot read the sequences."""
+    longest = int(data.lengths.max())
+    canvas = longest + sum(len(alphabet.split(flank)) for flank in request.settings.flanks)
+    positions = getattr(request.architecture, "positions", 0)
+    pool = getattr(request.architecture, "pool", 1)
+    if 0 < positions < longest:
+        raise ConfigurationError(
+            [f"architecture.positions: {positions}, but the longest sequence has {longest} letters"]
+        )
+    if pool > canvas:
+        raise ConfigurationError(
+            [f"architecture.pool: {pool}, but sequences have at most {canvas} letters"]
+        )
 
 
 def _claim_run_dir(

@@ -314,3 +314,27 @@ def test_same_seed_same_model_from_a_process(run, home: Path) -> None:
     line[line.index("7")] = "8"
     assert run(*line).exit_code == 0
     assert weights(home, "c") != weights(home, "b")
+
+
+@pytest.mark.parametrize(
+    ("kind", "change", "said"),
+    [
+        ("prior", "split.test=0", "split.test: must be above 0"),
+        ("prior", "split.valid=0", "split.valid: must be above 0"),
+        ("prior", "architecture.positions=19", "architecture.positions: 19, but the longest"),
+        ("predictor", "architecture.pool=21", "architecture.pool: 21, but the longest"),
+        ("prior", "reverse_complement=true", "the protein alphabet has no complement"),
+        ("predictor", "alphabet=protein", "the protein alphabet has no complement"),
+    ],
+)
+def test_what_would_fail_after_training_is_refused_before(
+    run, kind: str, change: str, said: str
+) -> None:
+    line = [*line_for(kind, "a"), "-q", "--set", change]
+    if change.startswith("reverse"):
+        line += ["--set", "alphabet=protein"]
+    outcome = run(*line)
+    assert outcome.exit_code == 2
+    assert len(outcome.stderr.splitlines()) == 1
+    assert said in outcome.stderr
+    assert not Path("runs").exists()

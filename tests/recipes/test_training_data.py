@@ -11,7 +11,11 @@ import torch
 from designkit.alphabet import DNA
 from designkit.errors import InputError
 from designkit.randomness import Noise, noise_for
-from designkit.recipes._training_data import TrainingExamples, load_training_data
+from designkit.recipes._training_data import (
+    TrainingExamples,
+    check_parts,
+    load_training_data,
+)
 from designkit.recipes.pretrain_settings import PretrainSettings
 
 
@@ -160,3 +164,38 @@ def test_a_bootstrap_draws_training_rows_with_replacement(tmp_path: Path) -> Non
         # A bootstrap of N rows holds about 1 - 1/e of them: 0.632 +- 5 standard deviations.
         assert abs(len(chosen.unique()) / 399 - 0.632) < 5 * 0.0156
     assert not torch.equal(resamples[0], resamples[1])
+
+
+@pytest.mark.parametrize(("cell", "what"), [("", "is empty"), ("-1", "holds -1")])
+def test_a_weight_is_neither_empty_nor_negative(tmp_path: Path, cell: str, what: str) -> None:
+    rows = ["ACGT,1,train", f"CCCC,{cell},train", "GGGG,0,valid", "TTTT,2,test"]
+    source = write(tmp_path / "w.csv", rows, "sequence,w,part")
+    with pytest.raises(InputError, match=f"record seq_2: weight column 'w' {what}"):
+        load_training_data([source], settings(data={"weight": "w"}), DNA)
+
+
+def test_files_of_one_name_keep_a_hash_each(tmp_path: Path) -> None:
+    sources = []
+    for folder, row in (("a", "ACGT,train"), ("b", "CCCC,valid"), ("b", "GGGG,test")):
+        (tmp_path / folder).mkdir(exist_ok=True)
+        name = "other.csv" if row.startswith("G") else "data.csv"
+        sources.append(write(tmp_path / folder / name, [row], "sequence,part"))
+    files = load_training_data(sources, settings(), DNA).files
+    assert list(files) == [sources[0], sources[1], "other.csv"]
+    assert len(set(files.values())) == 3
+
+
+def test_parts_of_one_row_are_refused(tmp_path: Path) -> None:
+    rows = [f"{a}{b}CC,{n},{part}" for n, (a, b, part) in enumerate(
+        [("A", "A", "train"), ("A", "C", "train"), ("A", "G", "valid"), ("A", "T", "valid"),
+         ("C", "A", "test"), ("C", "C", "test")])]  # fmt: skip
+    header = "sequence,level,part"
+    source = write(tmp_path / "p.csv", rows, header)
+    check_parts(load_training_data([source], settings(), DNA), [])
+    data = load_training_data([write(tmp_path / "q.csv", rows[:-1], header)], settings(), DNA)
+    with pytest.raises(InputError, match="leaves 1 test rows"):
+        check_parts(data, [])
+    labels = {"level": {}, "other": {"column": "level", "where": {"part": ["train", "test"]}}}
+    data = load_training_data([source], settings(kind="predictor", data={"labels": labels}), DNA)
+    with pytest.raises(InputError, match="leaves 0 valid rows with other"):
+        check_parts(data, list(labels))
