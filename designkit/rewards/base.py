@@ -5,8 +5,8 @@ A reward is a class with ``info`` and ``score``, or a function under ``@reward``
 
 from __future__ import annotations
 
-import math
 import contextlib
+import math
 import sys
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
