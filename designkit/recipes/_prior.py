@@ -10,6 +10,7 @@ import torch
 
 from designkit.metrics.markov import MarkovModel
 from designkit.models.base import DiffusionModel, LengthLaw
+from designkit.randomness import noise_for
 from designkit.recipes._training_data import TrainingData, TrainingExamples
 from designkit.recipes.training import as_stored, build_seeded, with_stored_weights
 from designkit.registry.build import component_fields
@@ -76,7 +77,7 @@ class PriorTask:
 
     def evaluate(self, module: nn.Module) -> dict[str, float]:
         """Held-out NELBO: ``loss`` in nats per letter, and bits per letter."""
-        rows = self.data.rows("valid")[:VALIDATION_SEQUENCES]
+        rows = evaluation_rows(self.data, "valid", VALIDATION_SEQUENCES)
         scores, _ = self.log_likelihood(module, rows, VALIDATION_DRAWS)
         nats = -scores.sum() / int(self.data.lengths[rows].sum())
         return {"loss": float(nats), "bits_per_letter": float(nats) / math.log(2)}
@@ -97,6 +98,18 @@ class PriorTask:
         return means, errors
 
 
+def evaluation_rows(data: TrainingData, part: str, most: int) -> Tensor:
+    """Rows of a part, in order, or a fixed random choice of them where there are too many.
+
+    Files are often sorted, so the first rows would not stand for the part.
+    """
+    rows = data.rows(part)
+    if len(rows) <= most:
+        return rows
+    chosen = noise_for(0, len(rows)).uniform("evaluation-rows").argsort()[:most]
+    return rows[chosen.sort().values]
+
+
 def prior_metrics(task: PriorTask, module: nn.Module) -> dict[str, Any]:
     """Held-out figures of a prior beside the Markov baselines, on the test rows.
 
@@ -105,7 +118,7 @@ def prior_metrics(task: PriorTask, module: nn.Module) -> dict[str, Any]:
         letter of the Markov models of order 0 and 3 fitted on the same training rows.
     """
     data = task.data
-    rows = data.rows("test")[:TEST_SEQUENCES]
+    rows = evaluation_rows(data, "test", TEST_SEQUENCES)
     lengths = data.lengths[rows].numpy()
     _, groups = np.unique(
         data.frame["group"].to_numpy()[rows.numpy()].astype(str), return_inverse=True

@@ -165,10 +165,13 @@ def assign(
     empty = [name for name, share in shares.items() if share > 0 and not (labels == name).any()]
     if empty:
         largest = np.bincount(rows).max(initial=0)
+        advice = "try another rule, other shares or another seed"
+        if len(distinct) == 1:
+            advice = "split by row with --split-group id, or by another column"
         raise InputError(
             f"the split by {settings.by} leaves no {' and no '.join(empty)} rows: "
             f"{len(keys)} rows in {len(distinct)} groups, the largest of {largest} rows, "
-            f"part {low:g} to {high:g}; try another rule, other shares or another seed"
+            f"part {low:g} to {high:g}; {advice}"
         )
     return labels
 

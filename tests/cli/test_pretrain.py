@@ -322,7 +322,11 @@ def test_same_seed_same_model_from_a_process(run, home: Path) -> None:
         ("prior", "split.test=0", "split.test: must be above 0"),
         ("prior", "split.valid=0", "split.valid: must be above 0"),
         ("prior", "architecture.positions=19", "architecture.positions: 19, but the longest"),
-        ("predictor", "architecture.pool=21", "architecture.pool: 21, but the longest"),
+        (
+            "predictor",
+            "architecture.pool=21",
+            "architecture.pool: 21, but sequences have at most 20 letters",
+        ),
         ("prior", "reverse_complement=true", "the protein alphabet has no complement"),
         ("predictor", "alphabet=protein", "the protein alphabet has no complement"),
     ],

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import itertools
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from designkit.recipes._prior import _bits_per_letter
+from designkit.alphabet import DNA
+from designkit.recipes._prior import _bits_per_letter, evaluation_rows
+from designkit.recipes._training_data import load_training_data
+from designkit.recipes.pretrain_settings import PretrainSettings
 
 
 def test_bits_and_classical_standard_error() -> None:
@@ -32,3 +37,21 @@ def test_one_group_has_no_standard_error() -> None:
     bits, error = _bits_per_letter(np.array([-3.0]), np.array([2]), np.array([0]))
     assert bits == pytest.approx(1.5 / math.log(2))
     assert math.isnan(error)
+
+
+def test_evaluation_rows_stand_for_a_sorted_file(tmp_path: Path) -> None:
+    sequences = ["".join(letters) for letters in itertools.product("ACGT", repeat=5)]
+    parts = ["train", "valid", *["test"] * 1022]
+    rows = [f"{s},{part}" for s, part in zip(sequences, parts, strict=True)]
+    source = tmp_path / "sorted.csv"
+    source.write_text("\n".join(["sequence,part", *rows]) + "\n")
+    settings = PretrainSettings.model_validate({"split": {"by": "column:part"}})
+    data = load_training_data([str(source)], settings, DNA)
+    everything = data.rows("test")
+    assert evaluation_rows(data, "test", 1022).tolist() == everything.tolist()
+    chosen = evaluation_rows(data, "test", 200)
+    assert len(chosen.unique()) == 200
+    assert set(chosen.tolist()) <= set(everything.tolist())
+    assert chosen.tolist() == evaluation_rows(data, "test", 200).tolist()
+    # Each quarter of the file: 50 of 200, standard deviation of drawing without replacement 5.5.
+    assert (abs(np.bincount(chosen.numpy() // 256, minlength=4) - 50) < 5 * 5.5).all()

@@ -101,6 +101,7 @@ def test_a_split_column_without_valid_rows_gives_up_some_training_rows():
         (FRAME.assign(fold="holdout"), "column:fold", "also says 'holdout'"),
         (FRAME.assign(fold="train"), "column:fold", "no test rows"),
         (FRAME.assign(locus=1), "group:locus", "600 rows in 1 groups, the largest of 600 rows"),
+        (FRAME.assign(locus=1), "group:locus", "split by row with --split-group id"),
     ],
 )
 def test_tables_that_cannot_be_split_say_why(frame, by, message):
