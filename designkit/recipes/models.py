@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from designkit.errors import ArtifactError
+from designkit.errors import ArtifactError, ModelError
 
 if TYPE_CHECKING:
     from designkit.registry.store import Registry, StoredModel
@@ -51,20 +51,25 @@ def verify_models(refs: Sequence[str]) -> Iterator[tuple[str, str | None]]:
     """Check the files of models against their hashes, all models when none is named.
 
     Yields:
-        Name and version, and what is wrong or None.
+        Name and version, and what is wrong with its card or its files, or None.
 
     Raises:
         ModelError: a reference to no model.
     """
     registry = _registry()
-    models: Iterable[StoredModel] = [registry.find(ref) for ref in refs] or registry.list()
-    for stored in models:
+    named = [registry.find(ref) for ref in refs]
+    models: Iterable[tuple[str, StoredModel | ModelError]] = [
+        (f"{stored.name}@{stored.version}", stored) for stored in named
+    ] or registry.scan()
+    for name, found in models:
         problem = None
         try:
-            registry.verify(stored)
+            if isinstance(found, ModelError):
+                raise found
+            registry.verify(found)
         except ArtifactError as error:
             problem = str(error)
-        yield f"{stored.name}@{stored.version}", problem
+        yield name, problem
 
 
 def _registry() -> Registry:

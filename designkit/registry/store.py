@@ -131,13 +131,21 @@ class Registry:
     def list(self) -> Models:
         """All models by name and version; one with an unreadable card is logged and left out."""
         found = []
+        for _, model in self.scan():
+            if isinstance(model, ModelError):
+                _logger.warning("%s", model)
+            else:
+                found.append(model)
+        return found
+
+    def scan(self) -> Iterator[tuple[str, StoredModel | ModelError]]:
+        """Every ``name@version`` there is, with its model or why its card cannot be read."""
         for name in self._names():
             for version, path in sorted(self._versions(name).items()):
                 try:
-                    found.append(self._read(name, version, path))
+                    yield f"{name}@{version}", self._read(name, version, path)
                 except ModelError as problem:
-                    _logger.warning("%s", problem)
-        return found
+                    yield f"{name}@{version}", problem
 
     def verify(self, stored: StoredModel) -> None:
         """Compare every file of a model with its hash.

@@ -392,3 +392,7 @@ def test_verify_names_the_damaged_models(run, own_models: Path) -> None:
         "tiny",
         "vari",
     ]
+    verified = run("models", "verify")
+    said = dict(line.split(": ", 1) for line in verified.stdout.splitlines())
+    assert "pred/1/model.json: not valid JSON" in said["pred@1"]
+    assert verified.stderr == "designkit: error: 3 damaged: pred@1, prot@1, vari@1\n"

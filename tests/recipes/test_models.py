@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -49,6 +50,10 @@ class Shelf:
 
     def list(self) -> list[Stored]:
         return self.models
+
+    def scan(self) -> Iterator[tuple[str, Stored | ModelError]]:
+        for stored in self.models:
+            yield f"{stored.name}@{stored.version}", stored
 
     def find(self, ref: str) -> Stored:
         for stored in self.models:
