@@ -163,6 +163,8 @@ def _alphabet(
     if model is not None:
         return model.alphabet
     for weighted in rewards:
+        if weighted.reward.own_alphabet is not None:
+            return weighted.reward.own_alphabet
         if weighted.reward.info.alphabets:
             return load_alphabet(weighted.reward.info.alphabets[0])
     raise UsageError("which letters the sequences have is not clear: add --alphabet")
@@ -175,16 +177,14 @@ def _score(
     model: DiffusionModel | None,
     draws: int,
 ) -> pd.DataFrame:
-    """The table with its scores; scores of the same name are replaced."""
+    """The table with its scores; a reward is kept as ``reward.SOURCE``, other scores replaced."""
     sequences = frame["sequence"].tolist()
     added: dict[str, Any] = {}
     reasons: list[list[str]] = [[] for _ in sequences]
     if engine is not None:
         scored = engine.score(sequences)
         if "reward" in frame.columns:
-            earlier = f"reward.{source}"
-            others = frame.drop(columns=earlier, errors="ignore")
-            frame = others.rename(columns={"reward": earlier})
+            frame = frame.rename(columns={"reward": _free_name(f"reward.{source}", frame)})
         added |= {"reward": scored.reward, **scored.columns}
         for row, reason in enumerate(scored.reasons):
             reasons[row] += [reason] if reason else []
@@ -196,6 +196,15 @@ def _score(
     added["reason"] = ["; ".join(found) for found in reasons]
     kept = [column for column in frame.columns if column not in added]
     return frame[kept].assign(**added)
+
+
+def _free_name(name: str, frame: pd.DataFrame) -> str:
+    """``name``, or ``name_2``, ``name_3``, ...: the first that no column has."""
+    number, free = 1, name
+    while free in frame.columns:
+        number += 1
+        free = f"{name}_{number}"
+    return free
 
 
 def _log_likelihood(

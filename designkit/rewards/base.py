@@ -127,6 +127,11 @@ class Reward(ABC):
     def __init__(self, **parameters: Any):
         self.settings = _check_parameters(type(self), parameters)
 
+    @property
+    def own_alphabet(self) -> Alphabet | None:
+        """The alphabet it reads where ``info.alphabets`` cannot tell: one that has no file."""
+        return None
+
     def bind(self, alphabet: Alphabet) -> None:
         """Hear which letters will come, before the first call.
 

@@ -65,6 +65,11 @@ class Model(Reward):
             params=self.settings.model_dump(exclude_none=True),
         )
 
+    @property
+    def own_alphabet(self) -> Alphabet:
+        """The predictor's own, whose name need not be known anywhere else."""
+        return self._predictor.alphabet
+
     def bind(self, alphabet: Alphabet) -> None:
         """Check that the letters are those the model was trained on."""
         mine = self._predictor.alphabet

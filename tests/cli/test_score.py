@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import shutil
 from io import StringIO
 from pathlib import Path
 
@@ -69,9 +70,39 @@ def test_rescoring_replaces_its_own_columns_and_keeps_the_others(run) -> None:
     Path("t.csv").write_text(once)
     twice = run("score", "t.csv", "--reward", "gc", "--format", "csv")
     assert twice.exit_code == 0, twice.stderr
-    assert twice.stdout.splitlines()[1] == "seq_1,GGCC,007,NA,1,1,1,"
+    # What was kept under that name stays, and the later reward goes beside it.
+    assert twice.stdout.splitlines()[:2] == [
+        "id,sequence,name,reward.t,extra,reward.t_2,reward,gc,reason",
+        "seq_1,GGCC,007,5,NA,1,1,1,",
+    ]
+    Path("t.csv").write_text(twice.stdout)
+    thrice = run("score", "t.csv", "--reward", "gc", "--format", "csv").stdout
+    assert thrice.splitlines()[0].startswith(
+        "id,sequence,name,reward.t,extra,reward.t_2,reward.t_3"
+    )
     other = run("score", "again.csv", "--reward", "gc", "--format", "csv").stdout
     assert other.splitlines()[0] == "id,sequence,name,reward.t,extra,reward.again,reward,gc,reason"
+
+
+def test_a_predictor_brings_its_own_alphabet(
+    run, home: Path, model_root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The alphabet of a model need not be one that has a name here."""
+    own = home / "models" / "pred"
+    shutil.copytree(model_root / "models" / "pred", own)
+    card = json.loads((own / "1" / "model.json").read_text())
+    card["alphabet"] = {**card["alphabet"], "name": "tok"}
+    (own / "1" / "model.json").write_text(json.dumps(card))
+    Path("x.fa").write_text(">a\n" + "ACGTT" * 4 + "\n")
+    outcome = run("score", "x.fa", "--reward", "model:pred")
+    assert outcome.exit_code == 0, outcome.stderr
+    monkeypatch.setenv("DESIGNKIT_HOME", "elsewhere")  # the same weights under a known name
+    assert outcome.stdout == run("score", "x.fa", "--reward", "model:pred").stdout
+    monkeypatch.setenv("DESIGNKIT_HOME", str(home))
+    Path("bad.fa").write_text(">a\n" + "ACGTN" * 4 + "\n")
+    refused = run("score", "bad.fa", "--reward", "model:pred")
+    assert refused.exit_code == 3
+    assert "tok" in refused.stderr
 
 
 def test_t_and_u_only_when_asked(run) -> None:
