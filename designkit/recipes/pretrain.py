@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -175,8 +175,15 @@ def pretrain(
     say(_describe_data(data))
     check_parts(data, list(settings.data.labels))
     _check_network(request, data, alphabet)
-    _claim_run_dir(request, data, precision, resume)
     accelerator = Accelerator(cpu=target.type == "cpu")
+    if accelerator.is_main_process:
+        _claim_run_dir(request, data, precision, resume)
+    accelerator.wait_for_everyone()
+    if not accelerator.is_main_process:  # the main process speaks, and its seed is everyone's
+        request = replace(
+            request, seed=json.loads((request.run_dir / RUN_FILE).read_text())["seed"]
+        )
+        progress, say = None, _silent
     if settings.kind == "prior":
         from designkit.recipes._prior import train_prior as trainer
     else:
@@ -210,9 +217,17 @@ def pretrain(
     card |= _common_card(request, data, precision)
     from designkit.recipes._card import card_text
 
-    stored = Registry().save(request.name, card, weights, card_text(request.name, card))
-    _write_json(finished, {"model": f"{stored.name}@{stored.version}"})
+    if accelerator.is_main_process:
+        stored = Registry().save(request.name, card, weights, card_text(request.name, card))
+        _write_json(finished, {"model": f"{stored.name}@{stored.version}"})
+    accelerator.wait_for_everyone()
+    if not accelerator.is_main_process:
+        stored = Registry().find(json.loads(finished.read_text())["model"])
     return stored
+
+
+def _silent(line: str) -> None:
+    """Say nothing."""
 
 
 def _common_card(request: PretrainRequest, data: TrainingData, precision: str) -> dict[str, Any]:
