@@ -9,9 +9,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from designkit.io._formats import DELIMITERS
+from designkit.io._formats import DELIMITERS, FORMATS
 
 _BLOCK_BYTES = 1 << 20
+_FIRST_BYTES = 1 << 16
 
 
 @dataclass
@@ -41,6 +42,26 @@ def complete_part(path: Path, kind: str, compressed: bool) -> CompletePart:
         if counter.between_rows:
             part = CompletePart(end, counter.rows, counter.columns)
     return part
+
+
+def possible_formats(path: Path) -> tuple[str, ...]:
+    """The formats that the beginning of a file, compressed or not, can be of; all when empty."""
+    with open(path, "rb") as file:
+        start = file.read(_FIRST_BYTES)
+    if start.startswith(b"\x1f\x8b"):
+        try:
+            start = zlib.decompressobj(wbits=31).decompress(start, _FIRST_BYTES)
+        except zlib.error:
+            return ()
+    text = start.decode("utf-8-sig", "replace").lstrip("\r\n ")
+    if not text or text[0] in ">{":
+        return FORMATS if not text else ("fasta",) if text[0] == ">" else ("jsonl",)
+    fields = {
+        kind: len(next(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)))
+        for kind, delimiter in DELIMITERS.items()
+    }
+    # A table of one column looks the same in both.
+    return tuple(kind for kind in fields if fields[kind] > 1 or max(fields.values()) == 1)
 
 
 class _RowCounter:

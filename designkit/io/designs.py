@@ -32,7 +32,7 @@ from designkit.io._formats import (
     table_row,
 )
 from designkit.io._output_files import check_folder, is_stream, output_failed, sync_folder
-from designkit.io._resume import CompletePart, complete_part
+from designkit.io._resume import CompletePart, complete_part, possible_formats
 
 PART_SUFFIX = ".part"
 
@@ -60,7 +60,8 @@ class DesignWriter:
         rows_resumed: complete rows an interrupted run had left (not those appended to).
 
     Raises:
-        OutputError: the output exists, is a folder, or its folder is missing or not writable.
+        OutputError: the output exists, is a folder, or its folder is missing or not writable;
+            what is appended to or resumed has another format.
         UsageError: the format is unknown, or a stream is to be appended to or resumed.
     """
 
@@ -165,6 +166,20 @@ class DesignWriter:
             raise OutputError(
                 f"{self.target}: exists already; --force replaces it, --append adds to it"
             )
+        continued = [self._path] if self._append else []
+        for path in [*continued, *([self._part] if self._resume else [])]:
+            self._refuse_other_format(path)
+
+    def _refuse_other_format(self, path: Path) -> None:
+        try:
+            found = possible_formats(path)
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            raise OutputError(f"{path}: cannot be read: {error.strerror}") from error
+        if self.format not in found:
+            kind = f"is {' or '.join(found)}" if found else "is damaged"
+            raise OutputError(f"{path}: {kind}; cannot continue it as {self.format}")
 
     def _open_part(self) -> None:
         self._descriptor = os.open(self._part, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)

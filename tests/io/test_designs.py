@@ -312,6 +312,39 @@ def test_append_to_a_file_without_last_line_end(folder):
     assert content(folder / "out.csv") == "sequence,id\nACGT,x\nACGT,a\n"
 
 
+@pytest.mark.parametrize("suffix", ["", ".gz"])
+@pytest.mark.parametrize("other", KINDS)
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_file_is_continued_in_its_own_format_only(folder, kind, other, suffix):
+    name = f"out.{kind}{suffix}"
+    write_all(name, numbered(0, 2))
+    (folder / f"part.{kind}{suffix}.part").write_bytes((folder / name).read_bytes())
+    before = (folder / name).read_bytes()
+    if kind == other:
+        write_all(name, numbered(2, 3), append=True, format=other)
+        assert len(read_table(name)) == 3
+        return
+    expected = f"{name}: is {kind}; cannot continue it as {other}"
+    assert refusal(name, append=True, format=other).endswith(expected)
+    assert (folder / name).read_bytes() == before
+    assert not (folder / f"{name}.part").exists()
+    refused = refusal(f"part.{kind}{suffix}", resume=True, format=other)
+    assert refused.endswith(f"part.{kind}{suffix}.part: is {kind}; cannot continue it as {other}")
+
+
+def test_what_a_file_holds_counts_and_not_its_name(folder):
+    write_all("out.csv", numbered(0, 2), format="tsv")
+    write_all("out.csv", numbered(2, 3), append=True, format="tsv")
+    assert len(read_table("out.csv", input_format="tsv")) == 3
+    assert "is tsv; cannot continue it as csv" in refusal("out.csv", append=True)
+    (folder / "one.csv").write_text("sequence\nACGT\n")  # one column: csv and tsv alike
+    assert "is csv or tsv" in refusal("one.csv", append=True, format="fasta")
+    write_all("one.csv", numbered(0, 1)[["sequence"]], append=True)
+    (folder / "empty.fa").touch()
+    write_all("empty.fa", numbered(0, 1)[["sequence"]], append=True, format="csv")
+    assert (folder / "empty.fa").read_text() == "sequence\nACGT\n"
+
+
 # ---------------------------------------------------------------- disks and pipes
 
 
