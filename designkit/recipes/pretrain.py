@@ -107,11 +107,14 @@ def _unusable_settings(settings: PretrainSettings, merged: Layer) -> list[str]:
     """Problems that would otherwise show only after all training."""
     problems = []
     if not settings.split.by.startswith("column:"):
-        for part, why in (("valid", "choose the best weights"), ("test", "state on the card")):
+        for part, why in (
+            ("valid", "best weights are chosen by"),
+            ("test", "figures on the card are of"),
+        ):
             if getattr(settings.split, part) == 0:
                 problems.append(
-                    f"{merged.origin(('split', part))}: split.{part}: must be above 0: "
-                    f"held-out figures {why}"
+                    f"{merged.origin(('split', part))}: split.{part}: must be above 0; "
+                    f"the {why} held-out rows"
                 )
     alphabet = load_alphabet(settings.alphabet)
     if settings.reverse_complement and not alphabet.complement:
