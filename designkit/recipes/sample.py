@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
@@ -126,21 +124,31 @@ def run_sample(options: RunOptions, output: OutputOptions) -> int:
     console = Console(options.quiet)
 
     from designkit.io.designs import DesignWriter, is_complete
+    from designkit.recipes.record import RunRecord, check_same_run, read_record
 
-    if output.resume and is_complete(output.target):
-        console.say(f"{output.target}: complete already, nothing to resume")
-        return EXIT_OK
-    before = _earlier_seed(output) if output.resume and options.seed is None else None
-    seed = before if before is not None else draw_seed(options.seed)
+    finished = output.resume and is_complete(output.target)
+    seed = options.seed
+    if seed is None and output.resume:
+        seed = read_record(output.target, finished=finished).get("seed")
+    seed = draw_seed(seed)
 
     from designkit.recipes._sampling_run import SamplingRun
-    from designkit.recipes.record import RunRecord
     from designkit.recipes.runtime import choose_device, choose_precision
     from designkit.registry.build import load_diffusion_model
     from designkit.registry.store import Registry
 
     stored = Registry().find(settings.model)
     _check_lengths(settings, sampler, stored)
+    same = {
+        "settings": settings.model_dump(mode="json"),
+        "sampler": sampler.model_dump(mode="json"),
+        "model": {"ref": stored.ref, "sha256": stored.sha256, "parent": stored.card["parent"]},
+        "seed": seed,
+    }
+    if finished:
+        check_same_run(output.target, same, finished=True)
+        console.say(f"{output.target}: complete already, nothing to resume")
+        return EXIT_OK
     writer = DesignWriter(
         output.target,
         format=output.format,
@@ -160,38 +168,28 @@ def run_sample(options: RunOptions, output: OutputOptions) -> int:
         f"{settings.num} designs from {stored.ref} by {settings.method['name']} "
         f"({sampler.describe()}), seed {seed}, {device} {model.precision}"
     )
-    record = RunRecord(
-        output.target,
-        {
-            "command": "sample",
-            "settings": settings.model_dump(mode="json"),
-            "sampler": sampler.model_dump(mode="json"),
-            "model": {"ref": stored.ref, "sha256": stored.sha256, "parent": stored.card["parent"]},
-            "rewards": rewards_record(rewards),
-            "seed": seed,
-            "device": str(device),
-        },
-    )
+    same["rewards"] = rewards_record(rewards)
+    record = RunRecord(output.target, {"command": "sample", **same, "device": str(device)})
     with writer, stop_on_signals(seconds) as stop:
         run = SamplingRun(settings, sampler, model, engine, seed, stored.ref)
         if writer.rows_resumed:
-            record.check_same_run(("settings", "sampler", "model", "rewards", "seed"))
+            check_same_run(output.target, same)
             run.take_up(writer)
         record.write("running")
-        status = "failed"
         try:
             progress = console.progress("designs", settings.num)
             for frame in run.batches(stop):
                 writer.write(frame)
                 progress.advance(run.done, run.figures())
-            status = "complete"
         except Interrupted as interrupted:
-            status = "interrupted"
+            record.write("interrupted", **run.counts(writer))
             raise Interrupted(
                 f"{stop.reason}: {run.done} of {settings.num} designs done"
             ) from interrupted
-        finally:
-            record.write(status, **run.counts(writer))
+        except BaseException:
+            record.write("failed", **run.counts(writer))
+            raise
+    record.finish(**run.counts(writer))
     console.say(run.summary(writer))
     return EXIT_SOME_ITEMS_FAILED if run.unscored else EXIT_OK
 
@@ -213,13 +211,6 @@ def _check_lengths(settings: SampleSettings, sampler: Sampler, stored: StoredMod
         lengths = [settings.length]
     for length in lengths:
         sampler.steps_for(length)
-
-
-def _earlier_seed(output: OutputOptions) -> int | None:
-    try:
-        return int(json.loads(Path(output.target + ".meta.json").read_text())["seed"])
-    except (OSError, ValueError, KeyError):
-        return None
 
 
 def _plan(

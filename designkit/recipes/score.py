@@ -118,7 +118,21 @@ def run_score(options: RunOptions, source: str, output: OutputOptions) -> int:
     )
     name = "input" if source == "-" else Path(source).name.partition(".")[0]
     counts = _Counts()
-    status = "failed"
+
+    def counted() -> dict[str, Any]:
+        return {
+            "rows": {
+                "read": reader.rows_read,
+                "written": counts.written,
+                "skipped": reader.rows_failed,
+                "without_score": counts.unscored,
+            },
+            "calls": {
+                "denoiser_rows": model.counter.rows if model else 0,
+                "reward_rows_scored": engine.rows_scored if engine else 0,
+            },
+        }
+
     with reader, writer:
         try:
             for frame in reader:
@@ -126,22 +140,11 @@ def run_score(options: RunOptions, source: str, output: OutputOptions) -> int:
                 writer.write(scored)
                 counts.written += len(scored)
                 counts.unscored += int((scored["reason"] != "").sum())
-            status = "complete"
-        finally:
-            record.write(
-                status,
-                rows={
-                    "read": reader.rows_read,
-                    "written": counts.written,
-                    "skipped": reader.rows_failed,
-                    "without_score": counts.unscored,
-                },
-                calls={
-                    "denoiser_rows": model.counter.rows if model else 0,
-                    "reward_rows_scored": engine.rows_scored if engine else 0,
-                },
-                input_sha256=reader.sha256 if status == "complete" else None,
-            )
+        except BaseException:
+            record.write("failed", **counted(), input_sha256=None)
+            raise
+        input_sha256 = reader.sha256
+    record.finish(**counted(), input_sha256=input_sha256)
     for failure in reader.failures:
         console.warn(f"skipped: {failure}")
     if sys.stderr.isatty() or output.target != "-" or counts.unscored or reader.rows_failed:

@@ -180,7 +180,7 @@ def test_many_missing_scores_stop_the_run(run, picky, size: int) -> None:
     assert "designs have no score (mine: the reward gave no score)" in first
     assert "--on-invalid worst keeps them, skip leaves them out" in first
     assert not Path("a.csv").exists()
-    assert meta("a.csv")["status"] == "failed"
+    assert meta("a.csv.part")["status"] == "failed"
 
 
 @pytest.mark.parametrize("size", [1, 7, 64])
@@ -250,7 +250,8 @@ def test_a_resumed_file_is_the_uninterrupted_one(
     assert "--resume continues" in said[1]
     assert not Path(target).exists()
     assert Path(f"{target}.part").exists()
-    assert meta(target)["status"] == "interrupted"
+    assert meta(f"{target}.part")["status"] == "interrupted"
+    assert not Path(f"{target}.meta.json").exists()
     stop_after(1000)
     refused = run(*line, "-o", target)
     assert refused.exit_code == 2
@@ -258,6 +259,7 @@ def test_a_resumed_file_is_the_uninterrupted_one(
     assert run(*line, "-o", target, "--resume").exit_code == 5
     assert content(target) == content(f"whole-{target}")
     assert not Path(f"{target}.part").exists()
+    assert not Path(f"{target}.part.meta.json").exists()
     assert_counts_add_up(target)
     resumed, whole = meta(target), meta(f"whole-{target}")
     assert resumed["rows"]["resumed"] > 0
@@ -308,6 +310,48 @@ def test_an_interrupted_run_is_not_continued_with_another(
     assert run(*line, "--resume").exit_code == (2 if what == "rewards" else 0)
 
 
+@pytest.mark.parametrize(
+    ("change", "what"),
+    [
+        (["--seed", 5], "seed"),
+        (["-n", 30], "settings"),
+        (["--set", "steps=10"], "settings, sampler"),
+        (["--reward", "gc"], "settings"),
+    ],
+)
+def test_a_finished_output_is_not_taken_for_that_of_another_run(run, change, what: str) -> None:
+    assert run(*LINE, "-q", "-o", "a.csv").exit_code == 0
+    before, record = Path("a.csv").read_bytes(), meta("a.csv")
+    outcome = run(*LINE, *change, "-o", "a.csv", "--resume")
+    assert outcome.exit_code == 2
+    assert f"the finished run differs in {what};" in outcome.stderr
+    assert (Path("a.csv").read_bytes(), meta("a.csv")) == (before, record)
+    same = ["sample", "tiny", "-n", 20, "-o", "a.csv", "--resume"]  # other batches, no seed
+    assert run(*same).exit_code == 0
+    assert (Path("a.csv").read_bytes(), meta("a.csv")) == (before, record)
+
+
+def test_a_finished_output_keeps_its_record_until_it_is_replaced(run, stop_after, plugin) -> None:
+    assert run(*LINE, "-q", "-o", "a.csv").exit_code == 0
+    record = meta("a.csv")
+    bad = plugin("return [1.0]")
+    for command in (LINE, ["score", "a.csv"]):
+        outcome = run(*command, "--reward", bad, "-q", "-o", "a.csv", "--force")
+        assert outcome.exit_code == 4, outcome.stderr
+        assert meta("a.csv") == record
+        assert meta("a.csv.part")["status"] == "failed"
+    stop_after(2)
+    line = ["sample", "tiny", "-n", 12, "--batch-size", 3, "-o", "a.csv"]
+    assert run(*line, "--force").exit_code == 75
+    assert meta("a.csv") == record
+    seed = meta("a.csv.part")["seed"]
+    stop_after(1000)
+    assert run(*line, "--resume").exit_code == 0
+    assert (meta("a.csv")["seed"], meta("a.csv")["status"]) == (seed, "complete")
+    assert len(pd.read_csv("a.csv")) == 12
+    assert not Path("a.csv.part.meta.json").exists()
+
+
 def test_nothing_to_resume_starts(run) -> None:
     assert run(*LINE, "-q", "-o", "a.fa", "--resume").exit_code == 0
     assert run(*LINE, "-q").stdout == Path("a.fa").read_text()
@@ -333,10 +377,10 @@ def test_signals(start: Starter, run, number: signal.Signals) -> None:
     if number is signal.SIGTERM:
         assert code == 75
         assert "designkit: stopped: SIGTERM: " in said
-        assert meta("a.csv")["status"] == "interrupted"
+        assert meta("a.csv.part")["status"] == "interrupted"
     else:
         assert code == -signal.SIGKILL
-        assert meta("a.csv")["status"] == "running"
+        assert meta("a.csv.part")["status"] == "running"
     rows = part.read_bytes().count(b"\n") - 1
     assert run(*line, "-q", "-o", "a.csv", "--resume").exit_code == 0
     assert meta("a.csv")["rows"]["resumed"] == rows
