@@ -1,5 +1,6 @@
 """What is wanted: the reward contract and one file per built-in reward."""
 
+from designkit.rewards._batches import score_all
 from designkit.rewards._engine import RewardEngine, Scored, WeightedReward
 from designkit.rewards._function import FunctionReward, reward
 from designkit.rewards._loader import load_reward
@@ -8,7 +9,6 @@ from designkit.rewards.base import (
     Reward,
     RewardInfo,
     Scores,
-    score_batches,
 )
 
 __all__ = [
@@ -22,5 +22,5 @@ __all__ = [
     "WeightedReward",
     "load_reward",
     "reward",
-    "score_batches",
+    "score_all",
 ]

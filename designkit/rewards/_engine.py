@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from designkit.errors import BudgetExhausted, UsageError
-from designkit.rewards.base import Reward, score_batches
+from designkit.rewards._batches import score_all
+from designkit.rewards.base import Reward
 
 if TYPE_CHECKING:
     import numpy as np
@@ -212,7 +213,7 @@ class RewardEngine:
             return
         for part in parts:
             info = part.reward.info
-            scores = score_batches(part.reward.score, info, sequences)
+            scores = score_all(part.reward, sequences)
             self.calls += -(-len(sequences) // (info.max_batch or len(sequences)))
             values[places, part.columns] = scores.values
             for place, error in zip(places, scores.errors, strict=True):

@@ -15,20 +15,19 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar, cast, get_type_hints, overload
 
 from pydantic import create_model
 
 from designkit.errors import RewardError
 from designkit.rewards.base import (
+    API,
     Cost,
     Direction,
     Output,
     Reward,
     RewardInfo,
     Scores,
-    score_batches,
 )
 from designkit.settings import Settings
 
@@ -43,18 +42,14 @@ class FunctionReward(Reward):
     """A reward made by ``@reward``; ``function`` is what was decorated."""
 
     function: ClassVar[Function]
-    template: ClassVar[RewardInfo]
 
     def __init__(self, **parameters: Any):
         super().__init__(**parameters)
-        self.info = replace(self.template, params=self.settings.model_dump(mode="json"))
-        self._arguments = {name: getattr(self.settings, name) for name in self.info.params}
+        names = type(self.settings).model_fields
+        self._arguments = {name: getattr(self.settings, name) for name in names}
 
     def score(self, sequences: list[str]) -> Scores:
-        """Call the function; a failing batch is split until the failing items are found."""
-        return score_batches(self._score_batch, self.info, sequences)
-
-    def _score_batch(self, sequences: list[str]) -> Scores:
+        """(N, outputs): what the function returns for N sequences."""
         import numpy as np
 
         result = type(self).function(list(sequences), **self._arguments)
@@ -93,6 +88,9 @@ def reward(
     deterministic: bool = True,
     cost: Cost = "cheap",
     max_batch: int | None = None,
+    coupled: bool = False,
+    citation: str = "",
+    api: int = API,
 ) -> Callable[[Function], type[FunctionReward]]: ...
 def reward(
     function: Function | None = None,
@@ -108,6 +106,9 @@ def reward(
     deterministic: bool = True,
     cost: Cost = "cheap",
     max_batch: int | None = None,
+    coupled: bool = False,
+    citation: str = "",
+    api: int = API,
 ) -> type[FunctionReward] | Callable[[Function], type[FunctionReward]]:
     """Make a reward of a function from N sequences to N values.
 
@@ -128,6 +129,9 @@ def reward(
         deterministic: False for values with noise.
         cost: ``cheap`` or ``expensive``.
         max_batch: most sequences of one call.
+        coupled: see ``RewardInfo``.
+        citation: where the definition comes from.
+        api: version of the reward contract that the function was written for.
 
     Returns:
         A subclass of ``Reward``; ``gc()`` or ``gc(low=0.4)`` makes one to score with.
@@ -148,6 +152,9 @@ def reward(
             deterministic=deterministic,
             cost=cost,
             max_batch=max_batch,
+            coupled=coupled,
+            citation=citation,
+            api=api,
         )
         made = type(
             function.__name__,
@@ -156,7 +163,6 @@ def reward(
                 "__doc__": function.__doc__,
                 "__module__": function.__module__,
                 "function": staticmethod(function),
-                "name": label,
                 "template": info,
                 "settings_type": _settings_of(function, label),
             },

@@ -2,44 +2,62 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any
 from urllib.parse import unquote
 
 from designkit import plugins
 from designkit.errors import DesignkitError, RewardError
-from designkit.rewards.base import Reward, RewardInfo
+from designkit.rewards.base import API, RUN_KEYS, Reward, RewardInfo
 
 GROUP = "designkit.rewards"
+_TRAILING_QUERY = re.compile(r"\?((?:\w+=[^&?\s]*)(?:&\w+=[^&?\s]*)*)$")
 
 
-def load_reward(ref: str, *, load_model: Callable[[str], Any] | None = None) -> Reward:
+# How a prefix is written out: the reward, and the parameter that takes what follows.
+PREFIXES = {
+    "model": ("predictor", "model"),
+    "exec": ("exec", "command"),
+    "exec1": ("exec1", "command"),
+}
+
+ModelLoader = Callable[[str], Any]
+
+
+def load_reward(ref: str, *, load_model: ModelLoader | None = None) -> Reward:
     """The reward that a reference names, made with its parameters.
 
-    Forms, tried in this order: ``model:NAME[#output]``; ``file.py:attr`` and ``pkg.module:attr``;
-    ``name[@version]``. Each may end in ``?key=value&key=value``; ``%26`` stands for a ``&`` in a
-    value, ``%25`` for a ``%``.
+    Forms, tried in this order: ``model:NAME[#output]``, ``exec:COMMAND``, ``exec1:COMMAND``;
+    ``file.py:attr`` and ``pkg.module:attr``; ``name[@version]``. Each may end in
+    ``?key=value&key=value``; ``%26`` stands for a ``&`` in a value, ``%25`` for a ``%``. In a
+    command only a last ``?`` that is followed by nothing but parameters begins them.
 
     Args:
         ref: the reference.
-        load_model: gives the predictor of a model reference; ``model:`` needs it.
+        load_model: gives the prior or predictor of a model's reference; rewards with
+            ``needs_models`` need it.
 
     Raises:
-        RewardError: an unknown name or version, code that cannot be loaded or is not a reward.
+        RewardError: an unknown name or version, code that cannot be loaded or is not a reward, or
+            was written for another version of the contract.
         ConfigurationError: parameters that the reward does not take.
-        ModelError: a ``model:`` reference to no model.
+        ModelError: a reference to no model.
     """
-    source, separator, query = ref.partition("?")
-    parameters = _parse_query(ref, query) if separator else {}
-    if not source:
-        raise RewardError(f"reward {ref!r}: the name is missing")
-    prefix, _, rest = source.partition(":")
-    if prefix == "model":
-        return _load_model_reward(rest, parameters, load_model)
+    source, parameters = split_reference(ref)
+    prefix, separator, rest = source.partition(":")
+    if separator and prefix in PREFIXES:
+        name, parameter = PREFIXES[prefix]
+        if prefix == "model":
+            rest, hash_, target = rest.partition("#")
+            if not rest or (hash_ and not target):
+                raise RewardError(f"reward {ref!r}: write model:NAME or model:NAME#output")
+            parameters |= {"target": target} if hash_ else {}
+        return _make(plugins.find(GROUP, name), source, parameters | {parameter: rest}, load_model)
     if ":" in source:
-        return _make(plugins.load_object(source, "reward"), source, parameters)
+        return _make(plugins.load_object(source, "reward"), source, parameters, load_model)
     name, separator, version = source.partition("@")
-    made = _make(plugins.find(GROUP, name), name, parameters)
+    made = _make(plugins.find(GROUP, name), name, parameters, load_model)
     if separator and made.info.version != version:
         raise RewardError(
             f"reward {name!r} is version {made.info.version} here, not {version or 'empty'}"
@@ -47,31 +65,44 @@ def load_reward(ref: str, *, load_model: Callable[[str], Any] | None = None) -> 
     return made
 
 
-def _load_model_reward(
-    source: str, parameters: dict[str, str], load_model: Callable[[str], Any] | None
+def split_reference(ref: str) -> tuple[str, dict[str, str]]:
+    """What a reference names, and the parameters after its ``?``.
+
+    Raises:
+        RewardError: parameters that are not written ``key=value&key=value``, or no name.
+    """
+    if ref.startswith(("exec:", "exec1:")):
+        found = _TRAILING_QUERY.search(ref)
+        source, separator, query = (ref[: found.start()], "?", found[1]) if found else (ref, "", "")
+    else:
+        source, separator, query = ref.partition("?")
+    parameters = _parse_query(ref, query) if separator else {}
+    if not source:
+        raise RewardError(f"reward {ref!r}: the name is missing")
+    return source, parameters
+
+
+def _make(
+    found: Any, source: str, parameters: dict[str, str], load_model: ModelLoader | None
 ) -> Reward:
-    from designkit.rewards.model import Model
-
-    name, separator, output = source.partition("#")
-    if not name or (separator and not output):
-        raise RewardError(f"reward 'model:{source}': write model:NAME or model:NAME#output")
-    if parameters:
-        raise RewardError(f"reward 'model:{source}' takes no parameters; choose an output with #")
-    if load_model is None:
-        raise RewardError(f"reward 'model:{source}': there is no model registry here")
-    return Model(load_model(name), name=name, output=output or None)
-
-
-def _make(found: Any, source: str, parameters: dict[str, str]) -> Reward:
     if not (isinstance(found, type) and issubclass(found, Reward)):
         raise RewardError(
             f"{source!r} is not a reward: decorate the function with @reward, or derive the class "
             "from Reward (both in designkit.rewards)"
         )
-    if found.__module__ == "designkit.rewards.model":
-        raise RewardError("a model as reward is written model:NAME or model:NAME#output")
+    clash = sorted(RUN_KEYS & set(found.settings_type.model_fields))
+    if clash:
+        raise RewardError(
+            f"reward {source!r} has a parameter {clash[0]!r}, which says what part a reward plays; "
+            "give the parameter another name"
+        )
+    further: dict[str, Any] = {}
+    if found.needs_models:
+        if load_model is None:
+            raise RewardError(f"reward {source!r}: there is no model registry here")
+        further["load_model"] = load_model
     try:
-        made = found(**parameters)
+        made = found(**parameters, **further)
     except DesignkitError:
         raise
     except Exception as problem:
@@ -79,6 +110,11 @@ def _make(found: Any, source: str, parameters: dict[str, str]) -> Reward:
         raise RewardError(f"reward {source!r} cannot be made: {reason}") from problem
     if not isinstance(getattr(made, "info", None), RewardInfo):
         raise RewardError(f"reward {source!r} has no info")
+    if made.info.api != API:
+        raise RewardError(
+            f"reward {source!r} was written for version {made.info.api} of the reward contract, "
+            f"this designkit has version {API}; install the one that it was written for"
+        )
     return made
 
 

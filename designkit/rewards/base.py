@@ -5,15 +5,12 @@ A reward is a class with ``info`` and ``score``, or a function under ``@reward``
 
 from __future__ import annotations
 
-import contextlib
-import math
-import sys
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from designkit.errors import ConfigurationError, DesignkitError, RewardError
+from designkit.errors import ConfigurationError, RewardError
 from designkit.settings import Layer, Settings, validate
 
 if TYPE_CHECKING:
@@ -22,6 +19,12 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from designkit.alphabet import Alphabet
+
+API = 1
+"""The version of this contract; it grows when a reward written for it would no longer work."""
+
+RUN_KEYS = frozenset("weight role transform label output direction at_least at_most".split())
+"""What a reference says of a reward's part in a run; rewards have no parameters of these names."""
 
 Direction = Literal["maximize", "minimize"]
 Cost = Literal["cheap", "expensive"]
@@ -65,9 +68,13 @@ class RewardInfo:
         alphabets: names of the alphabets it reads; empty means any.
         outputs: the first is the objective, the others are recorded beside it.
         differentiable: whether it has ``score_relaxed``.
-        deterministic: whether a sequence always gets the same value, whatever it is scored with.
+        deterministic: whether a sequence always gets the same value.
+        coupled: whether the value of a sequence depends on those it is scored with; such a reward
+            sees whole populations.
         cost: ``cheap`` rewards are run before ``expensive`` ones.
         max_batch: most sequences of one call, None for any number.
+        citation: where the definition comes from.
+        api: version of the reward contract that it was written for.
         params: the parameters it was made with.
     """
 
@@ -79,6 +86,9 @@ class RewardInfo:
     deterministic: bool = True
     cost: Cost = "cheap"
     max_batch: int | None = None
+    coupled: bool = False
+    citation: str = ""
+    api: int = API
     params: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -106,26 +116,34 @@ class Scores:
 
 
 class Reward(ABC):
-    """Base of all rewards; subclasses set ``info`` and define ``score``.
+    """Base of all rewards; subclasses set ``template`` or ``info`` and define ``score``.
 
     Args:
         parameters: values of ``settings_type``, checked by it.
 
     Attributes:
-        name: in messages about parameters; the class's in lower case by default.
-        settings_type: the parameters it takes.
+        template: the info without parameters: all that can be said before one is made.
+        settings_type: the parameters it takes. Files among them are to be of the type ``Path``:
+            what they hold is part of the reward's identity.
+        needs_models: the constructor also takes ``load_model``, which gives the prior or predictor
+            that a reference names.
+        info: the template with the parameters, unless the constructor replaces it.
 
     Raises:
         ConfigurationError: an unknown parameter, a missing one, or a value out of range.
     """
 
-    name: ClassVar[str] = ""
+    template: ClassVar[RewardInfo | None] = None
     settings_type: ClassVar[type[Settings]] = Settings
+    needs_models: ClassVar[bool] = False
     info: RewardInfo
     settings: Settings
 
     def __init__(self, **parameters: Any):
         self.settings = _check_parameters(type(self), parameters)
+        if self.template is not None:
+            made_with = self.settings.model_dump(mode="json", exclude_none=True)
+            self.info = replace(self.template, params=made_with)
 
     @property
     def own_alphabet(self) -> Alphabet | None:
@@ -148,6 +166,10 @@ class Reward(ABC):
     def score(self, sequences: list[str]) -> Scores:
         """Values of N sequences, in their order; may raise for a batch that holds a bad item."""
 
+    def close(self) -> None:
+        """Give back processes and files; called once, after the last call."""
+        return
+
     def score_relaxed(self, probs: Tensor, valid: Tensor | None = None) -> Tensor:
         """The first output of relaxed sequences; equals ``score`` on one-hots; autograd.
 
@@ -164,39 +186,6 @@ class Reward(ABC):
         raise RewardError(f"reward {self.info.name!r} is not differentiable")
 
 
-def score_batches(
-    score: Callable[[list[str]], Scores], info: RewardInfo, sequences: Sequence[str]
-) -> Scores:
-    """Score in batches of ``max_batch``, check every answer, and find the items of failing batches.
-
-    A batch that raises is halved until the failing items are alone; each gets NaN and the message.
-    Infinite values are failures too.
-
-    Args:
-        score: gives the scores of one batch.
-        info: of the reward.
-        sequences: N sequences.
-
-    Returns:
-        The N scores; every NaN in the first output has a reason.
-
-    Raises:
-        RewardError: the reward broke its contract (another number of values, of outputs), or
-            raised this itself; nothing of that call can be trusted.
-    """
-    import numpy as np
-
-    size = info.max_batch or max(1, len(sequences))
-    parts = [
-        _score_or_split(score, info, list(sequences[start : start + size]))
-        for start in range(0, len(sequences), size)
-    ]
-    if not parts:
-        return Scores(np.zeros((0, len(info.outputs))), [])
-    errors = [error for part in parts for error in part.errors]
-    return Scores(np.concatenate([part.values for part in parts]), errors)
-
-
 def explain_t_u(known: Iterable[str], alphabet: Alphabet) -> str:
     """The end of a message about a wrong alphabet, where only T and U differ."""
     if alphabet.name in ("dna", "rna") and {*known, alphabet.name} >= {"dna", "rna"}:
@@ -204,57 +193,9 @@ def explain_t_u(known: Iterable[str], alphabet: Alphabet) -> str:
     return ""
 
 
-def _score_or_split(
-    score: Callable[[list[str]], Scores], info: RewardInfo, batch: list[str]
-) -> Scores:
-    import numpy as np
-
-    try:
-        # What a reward prints must not get into designs that go to standard output.
-        with contextlib.redirect_stdout(sys.stderr):
-            scores = score(list(batch))
-        return _checked(scores, info, len(batch))
-    except DesignkitError:
-        raise
-    except (Exception, SystemExit) as problem:
-        if len(batch) == 1:
-            reason = " ".join(f"{type(problem).__name__}: {problem}".split())
-            return Scores(np.full((1, len(info.outputs)), np.nan), [reason])
-    middle = len(batch) // 2
-    first = _score_or_split(score, info, batch[:middle])
-    second = _score_or_split(score, info, batch[middle:])
-    return Scores(np.concatenate([first.values, second.values]), first.errors + second.errors)
-
-
-def _checked(scores: Scores, info: RewardInfo, count: int) -> Scores:
-    import numpy as np
-
-    if not isinstance(scores, Scores):
-        raise RewardError(
-            f"reward {info.name!r} returned {type(scores).__name__}, not designkit.rewards.Scores"
-        )
-    values = np.array(scores.values, dtype=np.float64)
-    errors = list(scores.errors)
-    if len(values) != count or len(errors) != count:
-        found = len(values) if len(values) != count else len(errors)
-        raise RewardError(f"reward {info.name!r} returned {found} values for {count} sequences")
-    if values.shape != (count, len(info.outputs)):
-        raise RewardError(
-            f"reward {info.name!r} returned values of shape {values.shape}; "
-            f"{count} sequences with {len(info.outputs)} outputs need "
-            f"{(count, len(info.outputs))}"
-        )
-    values[[row for row, error in enumerate(errors) if error is not None]] = np.nan
-    for row in np.flatnonzero(~np.isfinite(values[:, 0])):
-        if not math.isnan(values[row, 0]):
-            errors[row] = errors[row] or f"the reward returned {values[row, 0]}"
-        errors[row] = errors[row] or "the reward gave no score"
-    values[~np.isfinite(values)] = np.nan
-    return Scores(values, errors)
-
-
 def _check_parameters(reward_class: type[Reward], parameters: Mapping[str, Any]) -> Settings:
-    name = reward_class.name or reward_class.__name__.lower()
+    template = reward_class.template
+    name = template.name if template is not None else reward_class.__name__.lower()
     schema = reward_class.settings_type
     missing = [
         key

@@ -37,18 +37,18 @@ class GCSettings(Settings):
 class GC(Reward):
     """GC fraction f, or with a window ``1 - (distance of f from the window)``: 1 inside it."""
 
+    template = RewardInfo(
+        name="gc",
+        alphabets=("dna", "rna"),
+        outputs=(Output("gc", unit="fraction", range=(0, 1)),),
+        differentiable=True,
+        citation="Marmur and Doty 1962, J Mol Biol 5:109",
+    )
     settings_type = GCSettings
     settings: GCSettings
 
     def __init__(self, **parameters: object):
         super().__init__(**parameters)
-        self.info = RewardInfo(
-            name="gc",
-            alphabets=("dna", "rna"),
-            outputs=(Output("gc", unit="fraction", range=(0, 1)),),
-            differentiable=True,
-            params=self.settings.model_dump(exclude_none=True),
-        )
         self._windowed = self.settings.low is not None or self.settings.high is not None
         self._low = 0.0 if self.settings.low is None else self.settings.low
         self._high = 1.0 if self.settings.high is None else self.settings.high

@@ -1,11 +1,12 @@
 """How well the best site of a sequence matches a binding motif.
 
-The score of a site is the sum over the motif's columns of log2(p(letter) / background): the
-log-odds of Stormo (2000), "DNA binding sites: representation and discovery", as in ``Bio.motifs``.
+The score of a site is the sum over the motif's columns of log2(p(letter) / background), the
+log-odds, as in ``Bio.motifs``.
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -49,6 +50,13 @@ class Motif(Reward):
     A motif written with T is read with U in RNA, and the other way round.
     """
 
+    template = RewardInfo(
+        name="motif",
+        alphabets=("dna", "rna"),
+        outputs=(Output("motif", unit="bits"),),
+        differentiable=True,
+        citation="Stormo 2000, Bioinformatics 16:16, DNA binding sites",
+    )
     settings_type = MotifSettings
     settings: MotifSettings
 
@@ -63,13 +71,8 @@ class Motif(Reward):
         self.width: int = found.counts.length
         lowest = sum(map(min, zip(*self._log_odds.values(), strict=True)))
         highest = sum(map(max, zip(*self._log_odds.values(), strict=True)))
-        self.info = RewardInfo(
-            name="motif",
-            alphabets=("dna", "rna"),
-            outputs=(Output("motif", unit="bits", range=(lowest, highest)),),
-            differentiable=True,
-            params=self.settings.model_dump(mode="json", exclude_none=True),
-        )
+        limits = Output("motif", unit="bits", range=(lowest, highest))
+        self.info = replace(self.info, outputs=(limits,))
 
     def bind(self, alphabet: Alphabet) -> None:
         """Lay the motif out in the order of the alphabet's tokens, for each strand."""

@@ -1,11 +1,51 @@
-"""Motif files as their databases write them, and a small ensemble whose answers are known."""
+"""What the tests of rewards share: examples for the contract, motif files, a known ensemble."""
 
 from __future__ import annotations
 
+import random
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+
+from designkit.alphabet import DNA, Alphabet
 
 if TYPE_CHECKING:
     from designkit.models.base import Predictor
+
+
+@dataclass(frozen=True)
+class Example:
+    """A reward that is ready to score, for the tests of the contract.
+
+    ``tests/rewards/test_NAME.py`` of each built-in has ``examples(folder)``, which gives at least
+    one; it may write files to the folder.
+
+    Args:
+        ref: reference of the reward, with its parameters.
+        sequences: at least 20 different ones, all with a score and not all with the same.
+        alphabet: of the sequences.
+        load_model: where the reward needs models.
+        smooth: False where the relaxed score has no finite differences to compare with, such as a
+            network in single precision.
+    """
+
+    ref: str
+    sequences: list[str]
+    alphabet: Alphabet = DNA
+    load_model: Callable[[str], Any] | None = None
+    smooth: bool = True
+
+
+def random_sequences(
+    alphabet: Alphabet = DNA, count: int = 30, length: int = 12, seed: int = 0
+) -> list[str]:
+    """Different sequences of uniformly random letters."""
+    source = random.Random(seed)
+    found: dict[str, None] = {}
+    while len(found) < count:
+        found["".join(source.choices(alphabet.letters, k=length))] = None
+    return list(found)
+
 
 # Arnt of JASPAR 2024 (CC BY 4.0), in each format; the second motif of JASPAR_TWO is made up.
 JASPAR = """\

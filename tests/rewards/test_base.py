@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from designkit.errors import ConfigurationError, RewardError
-from designkit.rewards import Output, Reward, RewardInfo, Scores, reward, score_batches
+from designkit.rewards import Output, Reward, RewardInfo, Scores, reward, score_all
 
 
 @reward(alphabet="dna", unit="fraction", range=(0, 1), version="2")
@@ -25,13 +25,13 @@ def test_shortest_plugin() -> None:
         return [len(s) for s in sequences]
 
     made = length()
-    assert made.score(["A", "AAA"]).values.tolist() == [[1], [3]]
+    assert score_all(made, ["A", "AAA"]).values.tolist() == [[1], [3]]
     assert made.info == RewardInfo("length", outputs=(Output("length"),))
 
 
 def test_function_with_parameters() -> None:
     made = share(letter="A", scale="2")
-    assert made.score(["AACC"]).values.tolist() == [[1.0]]
+    assert score_all(made, ["AACC"]).values.tolist() == [[1.0]]
     assert made.info.params == {"letter": "A", "scale": 2.0}
     assert made.info.outputs == (Output("share", unit="fraction", range=(0, 1)),)
     assert (made.info.alphabets, made.info.version) == (("dna",), "2")
@@ -60,7 +60,7 @@ def test_required_parameters() -> None:
 
     with pytest.raises(ConfigurationError, match=r"reward distance needs target: distance\?target"):
         to_target()
-    assert to_target(target="A").score(["A", "C"]).values.tolist() == [[0], [1]]
+    assert score_all(to_target(target="A"), ["A", "C"]).values.tolist() == [[0], [1]]
 
 
 TWO = (Output("x"), Output("y", direction="minimize"))
@@ -77,7 +77,7 @@ TWO = (Output("x"), Output("y", direction="minimize"))
     ],
 )
 def test_forms_of_an_answer(result: Any, expected: Any) -> None:
-    scores = reward(lambda sequences: result)().score(["A", "C"])
+    scores = score_all(reward(lambda sequences: result)(), ["A", "C"])
     np.testing.assert_array_equal(scores.values, expected)
     assert [error is not None for error in scores.errors] == np.isnan(scores.values[:, 0]).tolist()
 
@@ -88,7 +88,7 @@ def test_several_outputs(result: Any) -> None:
     def both(sequences: list[str]) -> Any:
         return result
 
-    assert both().score(["A", "C"]).values.tolist() == [[1, 3], [2, 4]]
+    assert score_all(both(), ["A", "C"]).values.tolist() == [[1, 3], [2, 4]]
 
 
 @pytest.mark.parametrize(
@@ -110,7 +110,7 @@ def test_wrong_answers_name_the_reward(result: Any, message: str) -> None:
         return result
 
     with pytest.raises(RewardError, match=message) as caught:
-        wrong().score(["A", "C"])
+        score_all(wrong(), ["A", "C"])
     assert "'wrong'" in str(caught.value)
     assert caught.value.exit_code == 4
 
@@ -121,7 +121,7 @@ def test_outputs_of_different_lengths() -> None:
         return {"x": [1, 2], "y": [1]}
 
     with pytest.raises(RewardError, match="different lengths"):
-        ragged().score(["A", "C"])
+        score_all(ragged(), ["A", "C"])
 
 
 class Given(Reward):
@@ -141,12 +141,12 @@ class Given(Reward):
 def test_wrong_answers_of_a_class(answer: Any) -> None:
     made = Given(answer)
     with pytest.raises(RewardError, match="'given' returned"):
-        score_batches(made.score, made.info, ["A", "C"])
+        score_all(made, ["A", "C"])
 
 
 def test_infinite_is_a_failure_and_an_item_with_an_error_has_no_value() -> None:
     made = Given(Scores(np.array([[np.inf], [-np.inf], [0.0], [5.0]]), [None, None, None, "bad"]))
-    scores = score_batches(made.score, made.info, list("ACGT"))
+    scores = score_all(made, list("ACGT"))
     np.testing.assert_array_equal(scores.values[:, 0], [np.nan, np.nan, 0, np.nan])
     assert scores.errors == ["the reward returned inf", "the reward returned -inf", None, "bad"]
     assert made.answer.values[0, 0] == np.inf, "the reward's own array is left alone"
@@ -163,7 +163,7 @@ def test_failing_items_are_found(bad: Sequence[int]) -> None:
             raise ValueError(f"cannot fold\n{failing[0]}")
         return [float(s) for s in sequences]
 
-    scores = picky().score([str(n) for n in range(8)])
+    scores = score_all(picky(), [str(n) for n in range(8)])
     for number in range(8):
         if number in bad:
             assert np.isnan(scores.values[number, 0])
@@ -180,7 +180,7 @@ def test_what_a_reward_prints_stays_out_of_the_results(capsys: pytest.CaptureFix
         print("scoring")  # noqa: T201 - that is the test
         return [1.0 for _ in sequences]
 
-    chatty().score(["A", "C"])
+    score_all(chatty(), ["A", "C"])
     said = capsys.readouterr()
     assert (said.out, said.err) == ("", "scoring\n")
 
@@ -192,7 +192,7 @@ def test_a_reward_that_exits_fails_its_items() -> None:
             raise SystemExit(3)
         return [1.0 for _ in sequences]
 
-    scores = leaving().score(["A", "C"])
+    scores = score_all(leaving(), ["A", "C"])
     assert scores.errors == [None, "SystemExit: 3"]
 
 
@@ -202,7 +202,7 @@ def test_interrupts_are_not_items_that_fail() -> None:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        stopped().score(["A", "C"])
+        score_all(stopped(), ["A", "C"])
 
 
 def test_a_function_that_sorts_its_input_does_not_disturb_others() -> None:
@@ -212,7 +212,7 @@ def test_a_function_that_sorts_its_input_does_not_disturb_others() -> None:
         return [1.0, 2.0]
 
     given = ["A", "C"]
-    assert rude().score(given).values.tolist() == [[1], [2]]
+    assert score_all(rude(), given).values.tolist() == [[1], [2]]
     assert given == ["A", "C"]
 
 

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -7,8 +9,14 @@ import torch
 from designkit.alphabet import RNA
 from designkit.errors import ConfigurationError, RewardError
 from designkit.rewards.gc import GC
+from tests.rewards.examples import Example, random_sequences
 
 SEQUENCES = ["AAAA", "ACAA", "GCAU", "GGCA", "GCGC"]  # GC 0, 0.25, 0.5, 0.75, 1
+
+
+def examples(folder: Path) -> list[Example]:
+    sequences = random_sequences()
+    return [Example(ref, sequences) for ref in ("gc", "gc?low=0.4&high=0.6", "gc?high=0.3")]
 
 
 @pytest.mark.parametrize(

@@ -21,9 +21,16 @@ from designkit.alphabet import DNA, RNA
 from designkit.errors import ConfigurationError, RewardError
 from designkit.rewards._motif_file import BIOPYTHON_FORMATS
 from designkit.rewards.motif import Motif
-from tests.rewards.examples import JASPAR, JASPAR_TWO, MOTIF_FILES
+from tests.rewards.examples import JASPAR, JASPAR_TWO, MOTIF_FILES, Example, random_sequences
 
 SEQUENCES = ["".join(random.Random(n).choices("ACGT", k=30 + n % 5)) for n in range(60)]
+
+
+def examples(folder: Path) -> list[Example]:
+    file = folder / "arnt.jaspar"
+    file.write_text(JASPAR)
+    refs = [f"motif?file={file}", f"motif?file={file}&strand=forward"]
+    return [Example(ref, random_sequences()) for ref in refs]
 
 
 def best_by_biopython(text: str, file_format: str, pseudocounts: float, both: bool) -> list[float]:

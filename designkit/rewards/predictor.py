@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from designkit.errors import RewardError, did_you_mean
@@ -16,53 +18,64 @@ if TYPE_CHECKING:
     from designkit.models.base import Predictor
 
 
-class ModelSettings(Settings):
+class PredictorSettings(Settings):
     """Which predictor and which of its outputs.
 
     Args:
-        name: reference of the model: ``name``, ``name@3`` or a folder.
-        output: one of its outputs; the first when not given.
+        model: reference of the predictor: ``name``, ``name@3`` or a folder.
+        target: one of its outputs; the first when not given.
     """
 
-    name: str
-    output: str | None = None
+    model: str
+    target: str | None = None
 
 
-class Model(Reward):
+class PredictorReward(Reward):
     """Mean of an ensemble's members in label units; their standard deviation is recorded beside it.
 
     Args:
-        predictor: the loaded model.
-        parameters: see ``ModelSettings``.
+        load_model: gives the predictor of a reference.
+        parameters: see ``PredictorSettings``.
 
     Raises:
         RewardError: no output of that name.
     """
 
-    settings_type = ModelSettings
-    settings: ModelSettings
+    template = RewardInfo(
+        name="predictor",
+        outputs=(Output("predictor"), Output("std", direction="minimize")),
+        differentiable=True,
+        cost="expensive",
+    )
+    settings_type = PredictorSettings
+    needs_models = True
+    settings: PredictorSettings
 
-    def __init__(self, predictor: Predictor, **parameters: Any):
+    def __init__(self, *, load_model: Callable[[str], Any], **parameters: Any):
         super().__init__(**parameters)
+        predictor: Predictor = load_model(self.settings.model)
+        if not hasattr(predictor, "outputs"):
+            raise RewardError(
+                f"model {self.settings.model!r} is a prior, not a predictor; its likelihood is "
+                f"likelihood?model={self.settings.model}"
+            )
         self._predictor = predictor
         self._output = _choose(predictor, self.settings)
         card = predictor.outputs[self._output]
-        label = predictor.name or self.settings.name
-        if self.settings.output is not None:
+        label = predictor.name or self.settings.model
+        if self.settings.target is not None:
             label = f"{label}_{card['name']}"
         unit = str(card.get("unit", ""))
         outputs = [Output(label, unit=unit, direction=card.get("direction", "maximize"))]
         self._ensemble = len(predictor.members) > 1
         if self._ensemble:
             outputs.append(Output("std", unit=unit, direction="minimize"))
-        self.info = RewardInfo(
+        self.info = replace(
+            self.info,
             name=label,
             version=predictor.sha256 or "1",
             alphabets=(predictor.alphabet.name,),
             outputs=tuple(outputs),
-            differentiable=True,
-            cost="expensive",
-            params=self.settings.model_dump(exclude_none=True),
         )
 
     @property
@@ -75,7 +88,7 @@ class Model(Reward):
         mine = self._predictor.alphabet
         if alphabet.letters != mine.letters:
             raise RewardError(
-                f"model {self.settings.name!r} reads {mine.name} ({mine.describe()}), the "
+                f"model {self.settings.model!r} reads {mine.name} ({mine.describe()}), the "
                 f"sequences are {alphabet.name} ({alphabet.describe()})"
                 f"{explain_t_u([mine.name], alphabet)}"
             )
@@ -93,7 +106,7 @@ class Model(Reward):
             if not law.minimum <= length <= law.maximum:
                 known = law.fixed or f"{law.minimum} to {law.maximum}"
                 for row in rows:
-                    errors[row] = f"length {length}; {self.settings.name!r} was trained on {known}"
+                    errors[row] = f"length {length}; {self.settings.model!r} was trained on {known}"
                 continue
             predicted = predictor.predict(torch.from_numpy(tokens).to(predictor.device))
             members = predicted[:, :, self._output].double().cpu().numpy()  # (n, members)
@@ -109,17 +122,17 @@ class Model(Reward):
             RewardError: rows of different lengths; predictors read one length at a time.
         """
         if valid is not None and not bool(valid.all()):
-            raise RewardError(f"model {self.settings.name!r} reads one length at a time")
+            raise RewardError(f"model {self.settings.model!r} reads one length at a time")
         return self._predictor.predict_relaxed(probs)[:, :, self._output].mean(1)
 
 
-def _choose(predictor: Predictor, settings: ModelSettings) -> int:
+def _choose(predictor: Predictor, settings: PredictorSettings) -> int:
     names = [str(output["name"]) for output in predictor.outputs]
-    if settings.output in names:
-        return names.index(settings.output)
-    if settings.output is not None:
+    if settings.target in names:
+        return names.index(settings.target)
+    if settings.target is not None:
         raise RewardError(
-            f"model {settings.name!r} has no output {settings.output!r}"
-            f"{did_you_mean(settings.output, names)} (it has {', '.join(names)})"
+            f"model {settings.model!r} has no output {settings.target!r}"
+            f"{did_you_mean(settings.target, names)} (it has {', '.join(names)})"
         )
     return 0

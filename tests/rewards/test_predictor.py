@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -9,14 +11,19 @@ import torch
 from designkit.alphabet import DNA, PROTEIN, RNA, Alphabet
 from designkit.errors import RewardError
 from designkit.rewards import RewardEngine, WeightedReward
-from designkit.rewards.model import Model
-from tests.rewards.examples import linear_predictor
+from designkit.rewards.predictor import PredictorReward
+from tests.rewards.examples import Example, linear_predictor, random_sequences
 
 TWO = ({"name": "te", "unit": "log2"}, {"name": "decay", "unit": "1/h", "direction": "minimize"})
 
 
+def examples(folder: Path) -> list[Example]:
+    predictor = linear_predictor(lengths=(1, 12))
+    return [Example("model:mrl", random_sequences(), load_model=lambda _: predictor, smooth=False)]
+
+
 def test_mean_and_spread_by_hand() -> None:
-    reward = Model(linear_predictor(lengths=(4,)), name="mrl")
+    reward = PredictorReward(load_model=lambda _: linear_predictor(lengths=(4,)), model="mrl")
     scores = reward.score(["GGAA", "AAAA", "GGGG"])
     # Slopes 1, 2, 6 (mean 3, sample deviation sqrt(7)) times the number of G over 10.
     expected = np.array([[0.6, 0.2 * 7**0.5], [0, 0], [1.2, 0.4 * 7**0.5]])
@@ -27,12 +34,12 @@ def test_mean_and_spread_by_hand() -> None:
 
 
 def test_one_member_has_no_spread() -> None:
-    reward = Model(linear_predictor(slopes=(5.0,)), name="mrl")
+    reward = PredictorReward(load_model=lambda _: linear_predictor(slopes=(5.0,)), model="mrl")
     assert reward.score(["GGGGGGGG"]).values.tolist() == [[4.0]]
 
 
 def test_columns_in_the_engine() -> None:
-    reward = Model(linear_predictor(lengths=(4,)), name="mrl")
+    reward = PredictorReward(load_model=lambda _: linear_predictor(lengths=(4,)), model="mrl")
     scored = RewardEngine([WeightedReward(reward)], alphabet=DNA).score(["GGAA"])
     assert list(scored.columns) == ["mrl", "mrl_std"]
     np.testing.assert_array_equal(scored.reward, scored.columns["mrl"])
@@ -40,14 +47,17 @@ def test_columns_in_the_engine() -> None:
 
 def test_choosing_an_output() -> None:
     predictor = linear_predictor(outputs=TWO, slopes=(1.0,), lengths=(4,))
-    first = Model(predictor, name="m")
+    first = PredictorReward(load_model=lambda _: predictor, model="m")
     np.testing.assert_allclose(
-        first.score(["GGGA"]).values, Model(predictor, name="m", output="te").score(["GGGA"]).values
+        first.score(["GGGA"]).values,
+        PredictorReward(load_model=lambda _: predictor, model="m", target="te")
+        .score(["GGGA"])
+        .values,
     )
     assert first.info.name == "mrl"
     with pytest.raises(RewardError, match="no output 'decoy'; did you mean 'decay'"):
-        Model(predictor, name="m", output="decoy")
-    reward = Model(predictor, name="m", output="decay")
+        PredictorReward(load_model=lambda _: predictor, model="m", target="decoy")
+    reward = PredictorReward(load_model=lambda _: predictor, model="m", target="decay")
     np.testing.assert_allclose(reward.score(["GGGA"]).values, [[0.6]])
     assert (reward.info.name, reward.info.outputs[0].direction) == ("mrl_decay", "minimize")
     scored = RewardEngine([WeightedReward(reward)], alphabet=DNA).score(["GGGA"])
@@ -56,16 +66,16 @@ def test_choosing_an_output() -> None:
 
 
 def test_lengths_outside_the_training_range_have_no_score() -> None:
-    reward = Model(linear_predictor(lengths=(4, 8)), name="mrl")
+    reward = PredictorReward(load_model=lambda _: linear_predictor(lengths=(4, 8)), model="mrl")
     scores = reward.score(["GGG", "GGGG", "GGGGGG", "G" * 9])
     assert np.isnan(scores.values[:, 0]).tolist() == [True, False, False, True]
     assert scores.errors[0] == "length 3; 'mrl' was trained on 4 to 8"
-    fixed = Model(linear_predictor(lengths=(4,)), name="mrl")
+    fixed = PredictorReward(load_model=lambda _: linear_predictor(lengths=(4,)), model="mrl")
     assert fixed.score(["GG"]).errors == ["length 2; 'mrl' was trained on 4"]
 
 
 def test_alphabets() -> None:
-    reward = Model(linear_predictor(), name="mrl")
+    reward = PredictorReward(load_model=lambda _: linear_predictor(), model="mrl")
     reward.bind(Alphabet("mine", tuple("ACGT")))
     with pytest.raises(RewardError, match=r"DNA is written with T and RNA with U"):
         reward.bind(RNA)
@@ -75,7 +85,7 @@ def test_alphabets() -> None:
 
 
 def test_gradient_by_hand() -> None:
-    reward = Model(linear_predictor(lengths=(4,)), name="mrl")
+    reward = PredictorReward(load_model=lambda _: linear_predictor(lengths=(4,)), model="mrl")
     probs = torch.full((2, 4, 4), 0.25, requires_grad=True)
     reward.score_relaxed(probs).sum().backward()
     expected = torch.zeros(4)
@@ -85,7 +95,7 @@ def test_gradient_by_hand() -> None:
 
 
 def test_ragged_batches_are_refused() -> None:
-    reward = Model(linear_predictor(lengths=(4,)), name="mrl")
+    reward = PredictorReward(load_model=lambda _: linear_predictor(lengths=(4,)), model="mrl")
     valid = torch.tensor([[True, True, True, False]])
     with pytest.raises(RewardError, match="one length"):
         reward.score_relaxed(torch.ones(1, 4, 4) / 4, valid)
