@@ -32,7 +32,9 @@ def describe(schema: type[BaseModel], layer: Layer, prefix: str, details: ErrorD
     origin = layer.origin(path)
     dotted = ".".join(str(part) for part in ((prefix,) if prefix else ()) + path)
     if kind == "missing":
-        return f"{origin}: '{dotted}' is missing; set it with --set {dotted}=VALUE"
+        in_a_list = any(isinstance(part, int) for part in path)
+        advice = "" if in_a_list else f"; set it with --set {dotted}=VALUE"
+        return f"{origin}: '{dotted}' is missing{advice}"
     if kind == "extra_forbidden":
         parent = dotted[: len(dotted) - len(str(path[-1]))]
         guess = did_you_mean(str(path[-1]), _fields_at(schema, path[:-1]), parent)
@@ -45,6 +47,10 @@ def _in_plain_words(details: ErrorDetails) -> str:
     kind, value, context = details["type"], details["input"], details.get("ctx", {})
     if kind in ("value_error", "assertion_error"):
         return str(context["error"])
+    if kind == "union_tag_invalid":
+        known = re.findall(r"'([^']*)'", context["expected_tags"])
+        tag = context["tag"]
+        return f"{tag!r} is none of {', '.join(known)}{did_you_mean(tag, known)}"
     if kind in ("model_type", "model_attributes_type", "dict_type"):
         wanted = "hold keys and values"
     elif kind.startswith("int_"):

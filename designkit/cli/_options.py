@@ -27,8 +27,13 @@ Rewards = Annotated[
     typer.Option(
         "--reward",
         metavar="REF",
-        help="What to raise: a name, NAME?key=value, model:NAME, file.py:NAME. Repeatable.",
+        help="What to raise: NAME, NAME?key=value, model:NAME, file.py:NAME, exec:COMMAND, or a "
+        "YAML file. weight, role, transform, ... are keys too. Repeatable.",
     ),
+]
+Aggregation = Annotated[
+    Literal["sum", "product", "geometric_mean", "min", "pareto"] | None,
+    typer.Option("--aggregation", help="How several rewards become one; sum when not given."),
 ]
 Alphabet = Annotated[
     str | None,
@@ -211,12 +216,21 @@ MaxTime = Annotated[
         rich_help_panel=COMPUTING,
     ),
 ]
+Cache = Annotated[
+    str | None,
+    typer.Option(
+        "--cache",
+        metavar="FILE",
+        help="Keep scores in a file that several runs may share at the same time.",
+        rich_help_panel=COMPUTING,
+    ),
+]
 MaxEvals = Annotated[
     int | None,
     typer.Option(
         "--max-evals",
         min=1,
-        help="Stop after so many distinct sequences were scored.",
+        help="Stop, exit 75, rather than score more distinct sequences than this.",
         rich_help_panel=COMPUTING,
     ),
 ]

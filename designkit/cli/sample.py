@@ -25,6 +25,7 @@ def sample(
         typer.Option("--method", help="How to draw: ancestral, best_of_n, svdd, ..."),
     ] = None,
     reward: options.Rewards = None,
+    aggregation: options.Aggregation = None,
     alpha: Annotated[
         float | None,
         typer.Option(
@@ -49,6 +50,8 @@ def sample(
     append: options.Append = False,
     resume: options.Resume = False,
     quiet: options.Quiet = False,
+    cache: options.Cache = None,
+    max_evals: options.MaxEvals = None,
     device: options.Device = "auto",
     precision: options.Precision = "auto",
     threads: options.Threads = None,
@@ -64,17 +67,27 @@ def sample(
         "num": num,
         "method.name": method,
         "method.temperature": alpha,
-        "rewards": [{"ref": one} for one in reward] if reward else None,
+        "aggregation": aggregation,
+        "cache": cache,
+        "max_evals": max_evals,
         "length": length,
         "batch_size": batch_size,
         "precision": None if precision == "auto" else precision,
         "on_invalid": on_invalid,
     }
-    code = run_sample(
-        RunOptions(
-            preset, config or (), set_ or (), flags, seed, device, threads, max_time, dry_run, quiet
-        ),
-        OutputOptions(output, format_, force, append, resume),
+    run = RunOptions(
+        preset=preset,
+        config=config or (),
+        assignments=set_ or (),
+        flags=flags,
+        rewards=reward or (),
+        seed=seed,
+        device=device,
+        threads=threads,
+        max_time=max_time,
+        dry_run=dry_run,
+        quiet=quiet,
     )
+    code = run_sample(run, OutputOptions(output, format_, force, append, resume))
     if code:
         raise typer.Exit(code)

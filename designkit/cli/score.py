@@ -17,6 +17,7 @@ def register(root: typer.Typer) -> None:
 def score(
     sequences: options.Sequences,
     reward: options.Rewards = None,
+    aggregation: options.Aggregation = None,
     model: Annotated[
         str | None,
         typer.Option("--model", metavar="MODEL", help="A prior: adds the log-likelihood (nats)."),
@@ -39,6 +40,8 @@ def score(
     force: options.Force = False,
     append: options.Append = False,
     quiet: options.Quiet = False,
+    cache: options.Cache = None,
+    max_evals: options.MaxEvals = None,
     device: options.Device = "auto",
     threads: options.Threads = None,
 ) -> None:
@@ -48,19 +51,27 @@ def score(
     from designkit.recipes.score import run_score
 
     flags: dict[str, Any] = {
-        "rewards": [{"ref": one} for one in reward] if reward else None,
         "model": model,
         "alphabet": alphabet,
         "column": column,
         "convert_t_u": convert_t_u or None,
         "uppercase": uppercase or None,
         "on_invalid": on_invalid,
+        "aggregation": aggregation,
+        "cache": cache,
+        "max_evals": max_evals,
         "input_format": None if input_format == "auto" else input_format,
     }
-    code = run_score(
-        RunOptions(preset, config or (), set_ or (), flags, None, device, threads, quiet=quiet),
-        sequences,
-        OutputOptions(output, format_, force, append),
+    run = RunOptions(
+        preset=preset,
+        config=config or (),
+        assignments=set_ or (),
+        flags=flags,
+        rewards=reward or (),
+        device=device,
+        threads=threads,
+        quiet=quiet,
     )
+    code = run_score(run, sequences, OutputOptions(output, format_, force, append))
     if code:
         raise typer.Exit(code)

@@ -43,6 +43,7 @@ class SamplingRun:
         self.done = self.started_at = 0
         self.unscored = 0
         self.dropped = 0
+        self.infeasible = 0
         self.rewards: list[float] = []
 
     def take_up(self, writer: DesignWriter) -> None:
@@ -59,8 +60,10 @@ class SamplingRun:
         self.unscored = self.dropped
         if self.engine is not None:
             rewards = earlier["reward"].dropna().tolist() if "reward" in earlier else []
-            self.rewards = [float(value) for value in rewards]
             self.unscored += len(earlier) - len(rewards)
+            if "feasible" in earlier:
+                rewards = earlier.loc[earlier["feasible"].astype(float) == 1, "reward"].tolist()
+            self.rewards = [float(value) for value in rewards]
 
     def batches(self, should_stop: Callable[[], bool]) -> Iterator[pd.DataFrame]:
         """Tables of finished designs, in order, from the first one that is not done.
@@ -117,7 +120,8 @@ class SamplingRun:
             if self.settings.on_invalid == "fail":
                 self._check_missing(missing, first, scored.reasons)
             self.unscored += int(missing.sum())
-            self.rewards += scored.reward[~missing].tolist()
+            self.rewards += scored.reward[scored.feasible].tolist()
+            self.infeasible += int((~missing & ~scored.feasible).sum())
         frame = pd.DataFrame(columns).assign(
             model=self.ref, method=self.settings.method["name"], seed=self.seed
         )
@@ -145,7 +149,7 @@ class SamplingRun:
             )
 
     def figures(self) -> dict[str, float]:
-        """Best and median reward so far."""
+        """Best and median reward so far, of the designs within all bounds."""
         import numpy as np
 
         if not self.rewards:
@@ -162,12 +166,14 @@ class SamplingRun:
                 "written": writer.rows_written,
                 "without_score": self.unscored,
                 "dropped": self.dropped,
+                "outside_bounds": self.infeasible,
             },
             "calls": {
                 "denoiser_calls": self.model.counter.calls,
                 "denoiser_rows": self.model.counter.rows,
                 "reward_rows_requested": engine.rows_requested if engine else 0,
                 "reward_rows_scored": engine.rows_scored if engine else 0,
+                "rewards": engine.usage() if engine else [],
             },
             **self.figures(),
         }
@@ -180,7 +186,8 @@ class SamplingRun:
         lines = [
             f"{rows['requested']} designs requested = {rows['written']} written"
             + (f" + {rows['resumed']} written before" if rows["resumed"] else "")
-            + f" + {self.dropped} dropped; {self.unscored} without score",
+            + f" + {self.dropped} dropped; {self.unscored} without score"
+            + (f", {self.infeasible} outside the bounds" if self.infeasible else ""),
             f"denoiser: {calls['denoiser_rows']} rows in {calls['denoiser_calls']} calls "
             f"({calls['denoiser_rows'] / drawn:.1f} rows a design)",
         ]

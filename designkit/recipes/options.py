@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from designkit.recipes.objective import expand_rewards, reward_layer
 from designkit.recipes.presets import find_preset
 from designkit.recipes.runtime import parse_duration
 from designkit.settings import Layer, flag_layer, merge, parse_set, read_yaml
@@ -15,7 +16,6 @@ FLAG_NAMES = {
     "kind": "--label",
     "method.name": "--method",
     "method.temperature": "--alpha",
-    "rewards": "--reward",
     "split.by": "--split-group",
 }
 """Flags that are not named after the key they set."""
@@ -36,6 +36,7 @@ class RunOptions:
         max_time: ``90s``, ``30m``, ``2h``, or None.
         dry_run: say what would be done, and stop.
         quiet: no progress, only warnings.
+        rewards: ``--reward`` flags.
     """
 
     preset: str | None = None
@@ -48,12 +49,16 @@ class RunOptions:
     max_time: str | None = None
     dry_run: bool = False
     quiet: bool = False
+    rewards: Sequence[str] = ()
 
     def configuration(self) -> Layer:
         """Preset < configuration files < ``--set`` < flags, merged."""
         layers = [read_yaml(find_preset(self.preset))] if self.preset else []
         layers += [read_yaml(path) for path in self.config]
-        return merge([*layers, parse_set(self.assignments), flag_layer(self.flags, FLAG_NAMES)])
+        layers += [parse_set(self.assignments), reward_layer(self.rewards)]
+        merged = merge([*layers, flag_layer(self.flags, FLAG_NAMES)])
+        expand_rewards(merged)
+        return merged
 
     @property
     def seconds(self) -> float | None:

@@ -86,7 +86,8 @@ def check_same_run(target: str, fields: Mapping[str, Any], *, finished: bool = F
 
     Args:
         target: the output; nothing is refused where it has no record.
-        fields: what must be as it was; the size of batches may change.
+        fields: what must be as it was; the size of batches, the budget and the cache may
+            change.
         finished: whether the output is finished, and nothing would be done.
 
     Raises:
@@ -98,7 +99,8 @@ def check_same_run(target: str, fields: Mapping[str, Any], *, finished: bool = F
     now = json.loads(json.dumps(dict(fields)))
     for record in (before, now):
         if isinstance(record.get("settings"), dict):
-            record["settings"].pop("batch_size", None)
+            for key in ("batch_size", "cache", "max_evals"):
+                record["settings"].pop(key, None)
     changed = [key for key in fields if before.get(key) != now[key]]
     if changed:
         state = "finished" if finished else "interrupted"

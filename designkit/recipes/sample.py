@@ -11,31 +11,36 @@ from designkit import plugins
 from designkit.errors import (
     EXIT_OK,
     EXIT_SOME_ITEMS_FAILED,
+    BudgetExhausted,
     ConfigurationError,
     Interrupted,
     UsageError,
     did_you_mean,
 )
 from designkit.recipes.console import Console
-from designkit.recipes.objective import RewardSettings, load_rewards, make_engine, rewards_record
+from designkit.recipes.objective import (
+    ObjectiveSettings,
+    load_rewards,
+    make_engine,
+    rewards_record,
+)
 from designkit.recipes.options import RunOptions
 from designkit.recipes.runtime import draw_seed, set_threads, stop_on_signals
-from designkit.settings import Layer, Settings, validate
+from designkit.settings import Layer, validate
 
 if TYPE_CHECKING:
     from designkit.algorithms.sampling.base import Sampler
     from designkit.registry.store import StoredModel
 
 
-class SampleSettings(Settings):
-    """What a ``sample`` preset may hold.
+class SampleSettings(ObjectiveSettings):
+    """What a ``sample`` preset may hold, besides its rewards.
 
     Attributes:
         model: the prior.
         num: designs to draw.
         length: of every design; drawn from the prior's length law when not given.
         method: ``name`` of the sampler and its settings.
-        rewards: what to raise.
         batch_size: designs decoded together; changes speed and memory, not the designs.
         precision: arithmetic of the prior.
         on_invalid: designs that a reward cannot score: ``fail`` stops when they are more than a
@@ -46,7 +51,6 @@ class SampleSettings(Settings):
     num: int = Field(default=10, ge=1)
     length: int | None = Field(default=None, ge=1)
     method: dict[str, Any] = Field(default_factory=lambda: {"name": "ancestral"})
-    rewards: list[RewardSettings] = Field(default_factory=list)
     batch_size: int = Field(default=64, ge=1)
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     on_invalid: Literal["fail", "skip", "worst"] = "fail"
@@ -163,12 +167,17 @@ def run_sample(options: RunOptions, output: OutputOptions) -> int:
     device = choose_device(options.device)
     model = load_diffusion_model(stored, device, choose_precision(settings.precision, device))
     rewards = load_rewards(settings.rewards, device)
-    engine = make_engine(rewards, model.alphabet)
+    engine = make_engine(rewards, settings, model.alphabet, model)
+    if engine is not None and engine.coupled:
+        raise UsageError(
+            "a rank, a Pareto front or a reward of a population compares designs with each other, "
+            "but these are drawn one by one; use transform=quantile, or 'designkit score'"
+        )
     console.say(
         f"{settings.num} designs from {stored.ref} by {settings.method['name']} "
         f"({sampler.describe()}), seed {seed}, {device} {model.precision}"
     )
-    same["rewards"] = rewards_record(rewards)
+    same["rewards"] = rewards_record(engine.rewards) if engine else []
     record = RunRecord(output.target, {"command": "sample", **same, "device": str(device)})
     with writer, stop_on_signals(seconds) as stop:
         run = SamplingRun(settings, sampler, model, engine, seed, stored.ref)
@@ -183,12 +192,16 @@ def run_sample(options: RunOptions, output: OutputOptions) -> int:
                 progress.advance(run.done, run.figures())
         except Interrupted as interrupted:
             record.write("interrupted", **run.counts(writer))
-            raise Interrupted(
-                f"{stop.reason}: {run.done} of {settings.num} designs done"
+            reason = interrupted if isinstance(interrupted, BudgetExhausted) else stop.reason
+            raise type(interrupted)(
+                f"{reason}: {run.done} of {settings.num} designs done"
             ) from interrupted
         except BaseException:
             record.write("failed", **run.counts(writer))
             raise
+        finally:
+            if engine is not None:
+                engine.close()
     record.finish(**run.counts(writer))
     console.say(run.summary(writer))
     return EXIT_SOME_ITEMS_FAILED if run.unscored else EXIT_OK

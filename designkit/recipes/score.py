@@ -11,11 +11,16 @@ from pydantic import Field
 
 from designkit.errors import EXIT_OK, EXIT_SOME_ITEMS_FAILED, UsageError
 from designkit.recipes.console import Console
-from designkit.recipes.objective import RewardSettings, load_rewards, make_engine, rewards_record
+from designkit.recipes.objective import (
+    ObjectiveSettings,
+    load_rewards,
+    make_engine,
+    rewards_record,
+)
 from designkit.recipes.options import RunOptions
 from designkit.recipes.runtime import set_threads
 from designkit.recipes.sample import OutputOptions
-from designkit.settings import Settings, validate
+from designkit.settings import validate
 
 if TYPE_CHECKING:
     import numpy as np
@@ -27,11 +32,13 @@ if TYPE_CHECKING:
     from designkit.rewards import RewardEngine, WeightedReward
 
 
-class ScoreSettings(Settings):
-    """What a ``score`` configuration may hold.
+CHUNK_ROWS = 1024
+
+
+class ScoreSettings(ObjectiveSettings):
+    """What a ``score`` configuration may hold, besides its rewards.
 
     Attributes:
-        rewards: what to score with.
         model: a prior, for the log-likelihood.
         likelihood_draws: mask sets of each likelihood estimate.
         alphabet: of the sequences; that of the model or of the first reward when not given.
@@ -39,10 +46,10 @@ class ScoreSettings(Settings):
         input_format: of the input.
         convert_t_u: read T as U in RNA and U as T in DNA.
         uppercase: accept lower-case letters.
-        on_invalid: what to do with records that hold no usable sequence.
+        on_invalid: records that hold no usable sequence: ``fail`` stops, ``skip`` leaves them out,
+            and those without a score too; ``worst`` leaves only the unusable ones out.
     """
 
-    rewards: list[RewardSettings] = Field(default_factory=list)
     model: str | None = None
     likelihood_draws: int = Field(default=32, ge=2)
     alphabet: str | None = None
@@ -50,13 +57,14 @@ class ScoreSettings(Settings):
     input_format: Literal["auto", "fasta", "csv", "tsv", "jsonl"] = "auto"
     convert_t_u: bool = False
     uppercase: bool = False
-    on_invalid: Literal["fail", "skip"] = "fail"
+    on_invalid: Literal["fail", "skip", "worst"] = "fail"
 
 
 @dataclass
 class _Counts:
     written: int = 0
     unscored: int = 0
+    dropped: int = 0
 
 
 def run_score(options: RunOptions, source: str, output: OutputOptions) -> int:
@@ -67,6 +75,7 @@ def run_score(options: RunOptions, source: str, output: OutputOptions) -> int:
 
     Raises:
         UsageError: nothing to score with.
+        BudgetExhausted: ``max_evals`` is spent; what was written is kept.
         InputError: a record that cannot be used.
     """
     settings = validate(ScoreSettings, options.configuration())
@@ -94,7 +103,7 @@ def run_score(options: RunOptions, source: str, output: OutputOptions) -> int:
     model = load_diffusion_model(stored, device) if stored else None
     rewards = load_rewards(settings.rewards, device)
     alphabet = _alphabet(settings, model, rewards)
-    engine = make_engine(rewards, alphabet)
+    engine = make_engine(rewards, settings, alphabet, model)
     record = RunRecord(
         output.target,
         {
@@ -102,7 +111,7 @@ def run_score(options: RunOptions, source: str, output: OutputOptions) -> int:
             "input": source,
             "settings": settings.model_dump(mode="json"),
             "model": {"ref": stored.ref, "sha256": stored.sha256} if stored else None,
-            "rewards": rewards_record(rewards),
+            "rewards": rewards_record(engine.rewards) if engine else [],
             "device": str(device),
         },
     )
@@ -113,8 +122,8 @@ def run_score(options: RunOptions, source: str, output: OutputOptions) -> int:
         column=settings.column,
         convert_t_u=settings.convert_t_u,
         uppercase=settings.uppercase,
-        on_invalid=settings.on_invalid,
-        chunk_rows=512,
+        on_invalid="fail" if settings.on_invalid == "fail" else "skip",
+        chunk_rows=sys.maxsize if engine and engine.coupled else CHUNK_ROWS,
     )
     name = "input" if source == "-" else Path(source).name.partition(".")[0]
     counts = _Counts()
@@ -125,11 +134,14 @@ def run_score(options: RunOptions, source: str, output: OutputOptions) -> int:
                 "read": reader.rows_read,
                 "written": counts.written,
                 "skipped": reader.rows_failed,
+                "dropped": counts.dropped,
                 "without_score": counts.unscored,
+                "outside_bounds": engine.infeasible_rows if engine else 0,
             },
             "calls": {
                 "denoiser_rows": model.counter.rows if model else 0,
                 "reward_rows_scored": engine.rows_scored if engine else 0,
+                "rewards": engine.usage() if engine else [],
             },
         }
 
@@ -137,20 +149,29 @@ def run_score(options: RunOptions, source: str, output: OutputOptions) -> int:
         try:
             for frame in reader:
                 scored = _score(frame, name, engine, model, settings.likelihood_draws)
+                failed = scored["reason"] != ""
+                counts.unscored += int(failed.sum())
+                if settings.on_invalid == "skip":
+                    scored = scored[~failed]
+                    counts.dropped += int(failed.sum())
                 writer.write(scored)
                 counts.written += len(scored)
-                counts.unscored += int((scored["reason"] != "").sum())
         except BaseException:
             record.write("failed", **counted(), input_sha256=None)
             raise
+        finally:
+            if engine is not None:
+                engine.close()
         input_sha256 = reader.sha256
     record.finish(**counted(), input_sha256=input_sha256)
     for failure in reader.failures:
         console.warn(f"skipped: {failure}")
     if sys.stderr.isatty() or output.target != "-" or counts.unscored or reader.rows_failed:
+        outside = engine.infeasible_rows if engine else 0
         console.say(
             f"{reader.rows_read} records read = {counts.written} written + {reader.rows_failed} "
-            f"skipped; {counts.unscored} without score"
+            f"skipped + {counts.dropped} dropped; {counts.unscored} without score"
+            + (f"; {outside} outside the bounds" if outside else "")
         )
     return EXIT_SOME_ITEMS_FAILED if counts.unscored or reader.rows_failed else EXIT_OK
 

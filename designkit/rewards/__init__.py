@@ -1,9 +1,11 @@
 """What is wanted: the reward contract and one file per built-in reward."""
 
 from designkit.rewards._batches import score_all
-from designkit.rewards._engine import RewardEngine, Scored, WeightedReward
+from designkit.rewards._cache import ScoreCache
+from designkit.rewards._engine import INFEASIBLE, RewardEngine, Scored
 from designkit.rewards._function import FunctionReward, reward
 from designkit.rewards._loader import load_reward
+from designkit.rewards._part import WeightedReward
 from designkit.rewards.base import (
     Output,
     Reward,
@@ -12,11 +14,13 @@ from designkit.rewards.base import (
 )
 
 __all__ = [
+    "INFEASIBLE",
     "FunctionReward",
     "Output",
     "Reward",
     "RewardEngine",
     "RewardInfo",
+    "ScoreCache",
     "Scored",
     "Scores",
     "WeightedReward",

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any
 
-from designkit.errors import BudgetExhausted, UsageError
-from designkit.rewards._batches import score_all
-from designkit.rewards.base import Reward
+from designkit.errors import BudgetExhausted, RewardError, UsageError
+from designkit.rewards._aggregation import Aggregation, aggregate
+from designkit.rewards._cache import ScoreCache
+from designkit.rewards._part import Part, WeightedReward
 
 if TYPE_CHECKING:
     import numpy as np
@@ -18,27 +18,13 @@ if TYPE_CHECKING:
 
     from designkit.alphabet import Alphabet
 
+INFEASIBLE = -1e6
+"""Best reward of a sequence outside the bounds; how far outside is taken off."""
+
 # What design tables say besides the values of rewards; a reward of that name would hide it.
 TABLE_COLUMNS = frozenset(
-    "id sequence reward reason log_likelihood parent round method model seed".split()
+    "id sequence reward feasible reason log_likelihood parent round method model seed".split()
 )
-
-
-@dataclass(frozen=True)
-class WeightedReward:
-    """A reward and its part in the objective.
-
-    Args:
-        reward: the reward.
-        weight: factor in the sum; the sign that makes higher better comes from the reward.
-        label: column in tables; the reward's name by default.
-        role: ``objective``, or ``monitor``: recorded, never optimised.
-    """
-
-    reward: Reward
-    weight: float = 1.0
-    label: str = ""
-    role: Literal["objective", "monitor"] = "objective"
 
 
 @dataclass(frozen=True)
@@ -46,56 +32,51 @@ class Scored:
     """What N sequences got, in their order.
 
     Args:
-        columns: (N,) float64 by column: a reward's label for its first output, ``label_output`` for
-            the others; in the outputs' own units and directions, NaN for "no score".
-        reward: (N,) float64, the objective, higher is better; NaN where one of its parts is.
-        reasons: (N) why ``reward`` or a monitor's first output is NaN, None where none is.
+        columns: (N,) float64 by column: a reward's label for the output that counts,
+            ``label_output`` for the others; in the outputs' own units and directions, NaN for "no
+            score". With bounds, ``feasible`` is 1 within all of them, 0 outside.
+        reward: (N,) float64, the objective, higher is better; NaN where one of its parts is;
+            ``INFEASIBLE`` minus the violation outside the bounds.
+        reasons: (N) why ``reward`` or another value is NaN, None where none is.
+        feasible: (N,) whether all bounds are kept; False where that is not known.
     """
 
     columns: dict[str, NDArray[np.float64]]
     reward: NDArray[np.float64]
     reasons: list[str | None]
-
-
-@dataclass(frozen=True)
-class _Part:
-    """One reward in the engine: its label, its value columns, its factor in the objective."""
-
-    label: str
-    reward: Reward
-    columns: slice
-    factor: float
-
-    @property
-    def names(self) -> list[str]:
-        further = self.reward.info.outputs[1:]
-        return [self.label, *(f"{self.label}_{output.name}" for output in further)]
+    feasible: NDArray[np.bool_]
 
 
 class RewardEngine:
-    """Scores sequences with several rewards; the objective is their weighted sum.
+    """Scores sequences with several rewards.
 
-    Values of deterministic rewards are remembered by sequence, the least recently used forgotten
-    first. Rewards that are not deterministic see every row, each time.
+    Filters come first, the cheap before the expensive, and what fails one is not sent on. Values
+    of deterministic rewards are remembered by sequence, the least recently used forgotten first.
+    Rewards that are not deterministic see every row, each time.
 
     Args:
-        rewards: at least one with the role ``objective``. Equal labels get ``_2``, ``_3``, ...
+        rewards: at least one that is not a monitor. Equal labels get ``_2``, ``_3``, ...
         alphabet: of the sequences; one with other letters gets NaN and a reason, and is not sent.
-        max_evals: most rows to send to a reward, None for any number.
-        memory: most sequences to remember.
+        aggregation: how objectives become one.
+        max_evals: most rows to send to objectives and constraints, None for any number.
+        memory: most sequences to remember for each reward.
+        cache: scores on disk, shared with other runs; None without.
 
     Attributes:
+        rewards: as given.
         columns: names of all recorded values.
-        calls: batches sent to rewards.
+        coupled: whether a sequence's reward depends on those that it is scored with; a population
+            must be scored as a whole then.
         rows_requested: rows asked for.
-        rows_scored: rows sent to the reward that saw most; distinct sequences, as long as all
-            rewards are deterministic and nothing was forgotten.
+        rows_scored: sequences of which a value was computed, filters and monitors aside; distinct
+            ones, as long as all rewards are deterministic and nothing was forgotten.
         nan_rows: rows asked for that have no objective.
+        infeasible_rows: rows asked for that are outside the bounds.
 
     Raises:
         RewardError: a reward does not read the alphabet.
-        UsageError: no reward is an objective, a column would be there twice or hide one of the
-            table's own, or a number is out of range.
+        UsageError: nothing to optimise, a column would be there twice or hide one of the table's
+            own, a weight or another setting does not fit.
     """
 
     def __init__(
@@ -103,73 +84,163 @@ class RewardEngine:
         rewards: Sequence[WeightedReward],
         *,
         alphabet: Alphabet,
+        aggregation: Aggregation = "sum",
         max_evals: int | None = None,
-        memory: int = 1_000_000,
+        memory: int = 200_000,
+        cache: ScoreCache | None = None,
     ):
-        if not any(weighted.role == "objective" for weighted in rewards):
-            raise UsageError("no reward to optimise: at least one must have the role objective")
+        if not any(weighted.role != "monitor" for weighted in rewards):
+            raise UsageError("no reward to optimise: all have the role monitor")
         if memory < 0 or (max_evals is not None and max_evals < 0):
             raise UsageError("numbers of evaluations and of remembered sequences are 0 or more")
+        self.rewards = tuple(rewards)
         self.alphabet = alphabet
+        self.aggregation = aggregation
         self.max_evals = max_evals
-        self.calls = 0
         self.rows_requested = 0
         self.rows_scored = 0
         self.nan_rows = 0
-        self._memory = memory
-        self._memo: OrderedDict[str, tuple[list[float], str | None]] = OrderedDict()
-        self._parts = _parts(rewards)
-        self.columns = tuple(name for part in self._parts for name in part.names)
+        self.infeasible_rows = 0
         for weighted in rewards:
             weighted.reward.bind(alphabet)
-        self._steady = [part for part in self._parts if part.reward.info.deterministic]
-        self._fresh = [part for part in self._parts if not part.reward.info.deterministic]
+        self._parts = _parts(rewards, memory, cache)
+        cheap_first = sorted(self._parts, key=lambda part: part.cost)
+        self._filters = [part for part in cheap_first if part.role == "filter"]
+        self._judges = [part for part in cheap_first if part.role in ("constraint", "objective")]
+        self._monitors = [part for part in cheap_first if part.role == "monitor"]
+        self._limits = [part for part in cheap_first if part.role in ("constraint", "filter")]
+        self._objectives = [part for part in self._parts if part.role == "objective"]
+        self._check_weights()
+        names = [name for part in self._parts for name in part.names]
+        self.columns = (*names, "feasible") if self._limits else tuple(names)
+        self._width = len(names)
+        self.coupled = aggregation == "pareto" or any(
+            part.reward.info.coupled
+            or (part.weighted.transform and part.weighted.transform.coupled)
+            for part in self._parts
+        )
+        self._repeats = not all(part.reward.info.deterministic for part in self._parts)
 
-    def score(self, sequences: Sequence[str]) -> Scored:
+    @property
+    def calls(self) -> int:
+        """Batches sent to rewards."""
+        return sum(part.calls for part in self._parts)
+
+    def usage(self) -> list[dict[str, Any]]:
+        """For each reward: calls, rows, what was known already, what failed, seconds."""
+        return [part.usage() for part in self._parts]
+
+    def close(self) -> None:
+        """Give back what the rewards hold."""
+        for part in self._parts:
+            part.reward.close()
+
+    def score(self, sequences: Sequence[str], *, monitors: bool = True) -> Scored:
         """Score N sequences.
 
+        Args:
+            sequences: of the engine's alphabet.
+            monitors: whether the monitors are asked too; their columns are NaN otherwise.
+
         Raises:
-            BudgetExhausted: more rows than ``max_evals`` would be sent; nothing is sent then.
+            BudgetExhausted: more rows than ``max_evals`` would be sent; only filters were asked.
             RewardError: a reward broke its contract.
+            UsageError: an aggregation that the values do not allow.
         """
         import numpy as np
 
         places: dict[str, int] = {}
         rows = [places.setdefault(sequence, len(places)) for sequence in sequences]
-        values = np.full((len(places), len(self.columns)), np.nan)
-        reasons = [self._refusal(sequence) for sequence in places]
-        known = self._recall(places, values, reasons)
-        new = [s for s, place in places.items() if reasons[place] is None and place not in known]
-        accepted = [
-            row for row, place in enumerate(rows) if reasons[place] is None or place in known
-        ]
-        self._spend(len(accepted) if self._fresh else len(new))
+        if self._repeats:
+            rows = list(range(len(sequences)))
+        table = _Table(list(sequences) if self._repeats else list(places), self._width)
+        for place, sequence in enumerate(table.sequences):
+            table.reasons[place] = self._refusal(sequence)
+        alive = [place for place, reason in enumerate(table.reasons) if reason is None]
+        for part in self._filters:
+            table.fill(part, alive)
+            passed = table.violation(part)[alive] == 0  # NaN does not pass
+            alive = [place for place, keep in zip(alive, passed, strict=True) if keep]
+        new = self._spend([table.sequences[place] for place in alive])
         self.rows_requested += len(sequences)
-
-        self._fill(self._steady, new, [places[s] for s in new], values, reasons)
-        for sequence in new:
-            place = places[sequence]
-            self._memo[sequence] = values[place].tolist(), reasons[place]
-        while len(self._memo) > self._memory:
-            self._memo.popitem(last=False)
-
-        values, reasons = values[rows], [reasons[place] for place in rows]
-        self._fill(self._fresh, [sequences[row] for row in accepted], accepted, values, reasons)
-        total = np.zeros(len(sequences))
-        for part in self._parts:
-            if part.factor:
-                total += part.factor * values[:, part.columns.start]
-        self.nan_rows += int(np.isnan(total).sum())
-        columns = {name: values[:, place].copy() for place, name in enumerate(self.columns)}
-        return Scored(columns, total, reasons)
+        for part in self._judges:
+            table.fill(part, alive, new[part.label])
+        for part in self._monitors if monitors else []:
+            table.fill(part, alive)
+        total, violation = self._total(table, np.array(alive, dtype=np.int64))
+        feasible = (violation == 0) & ~np.isnan(total)
+        columns = {
+            name: table.values[rows, place]
+            for place, name in enumerate(self.columns[: self._width])
+        }
+        if self._limits:
+            columns["feasible"] = np.where(np.isnan(total), np.nan, feasible)[rows]
+        self.nan_rows += int(np.isnan(total)[rows].sum())
+        self.infeasible_rows += int((violation > 0)[rows].sum())
+        reasons = [table.reasons[row] for row in rows]
+        return Scored(columns, total[rows], reasons, feasible[rows])
 
     def values(self, tokens: Tensor) -> Tensor:
         """The objective of (N, L) tokens, (N,) float64 on their device; -inf for "no score"."""
         import numpy as np
         import torch
 
-        total = self.score(self.alphabet.decode(tokens.detach().cpu().numpy())).reward
+        written = self.alphabet.decode(tokens.detach().cpu().numpy())
+        total = self.score(written, monitors=False).reward
         return torch.from_numpy(np.where(np.isnan(total), -np.inf, total)).to(tokens.device)
+
+    def score_relaxed(self, probs: Tensor, valid: Tensor | None = None) -> Tensor:
+        """The objective of relaxed sequences, (B, L, K) to (B,); autograd; bounds do not count.
+
+        Raises:
+            RewardError: an objective is not differentiable.
+            UsageError: an aggregation or a transform that has no derivative.
+        """
+        import torch
+
+        if self.coupled:
+            raise UsageError("ranks have no derivative: use another aggregation or transform")
+        wanted = []
+        for part in self._objectives:
+            if not (part.reward.info.differentiable and part.is_first):
+                raise RewardError(f"reward {part.label!r} is not differentiable")
+            value = part.reward.score_relaxed(probs, valid)
+            transform = part.weighted.transform
+            wanted.append(transform.apply(value, part.sign) if transform else part.sign * value)
+        weights = torch.tensor([part.weighted.weight for part in self._objectives])
+        stacked = torch.stack(wanted)
+        return aggregate(self.aggregation, stacked, weights.to(stacked))
+
+    def _total(
+        self, table: _Table, alive: NDArray[np.int64]
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Objective and violation of the bounds (N,) of a table; both NaN where not known."""
+        import numpy as np
+        import torch
+
+        count = len(table.sequences)
+        objective, scored = np.zeros(count), np.zeros(count, dtype=bool)
+        scored[alive] = True
+        if self._objectives:
+            wanted = np.full((len(self._objectives), count), np.nan)
+            for row, part in zip(wanted, self._objectives, strict=True):
+                values = table.values[:, part.chosen]
+                row[:] = part.desirability(values)
+                lost = np.isnan(row) & ~np.isnan(values)
+                table.explain(part, np.flatnonzero(lost), "the transform gives no value")
+            weights = torch.tensor([p.weighted.weight for p in self._objectives]).double()
+            objective = aggregate(self.aggregation, torch.from_numpy(wanted), weights).numpy()
+        violation = np.zeros(count)
+        for part in self._limits:
+            further = table.violation(part)
+            violation += np.nan_to_num(further)
+            scored &= ~np.isnan(further)
+        scored &= ~np.isnan(objective)
+        stopped = violation > 0  # by a filter, whatever the rewards after it would have said
+        stopped[alive] = False
+        total = np.where(violation > 0, INFEASIBLE - violation, np.maximum(objective, INFEASIBLE))
+        known = scored | stopped
+        return np.where(known, total, np.nan), np.where(known, violation, np.nan)
 
     def _refusal(self, sequence: str) -> str | None:
         found = self.alphabet.find_invalid(sequence)
@@ -178,70 +249,82 @@ class RewardEngine:
         position, symbol = found
         return f"letter {symbol!r} at position {position} is not {self.alphabet.name}"
 
-    def _recall(
-        self, places: dict[str, int], values: NDArray[np.float64], reasons: list[str | None]
-    ) -> set[int]:
-        """Fill in what is remembered, and say at which places."""
-        hits = [(place, self._memo[s]) for s, place in places.items() if s in self._memo]
-        if hits:
-            values[[place for place, _ in hits]] = [remembered for _, (remembered, _) in hits]
-        for place, (_, reason) in hits:
-            reasons[place] = reason
-        for sequence in places:
-            if sequence in self._memo:
-                self._memo.move_to_end(sequence)
-        return {place for place, _ in hits}
-
-    def _spend(self, rows: int) -> None:
+    def _spend(self, sequences: list[str]) -> dict[str, list[str]]:
+        """What is new to each reward after the filters, once the budget allows it."""
+        new = {part.label: part.unknown(sequences) for part in self._judges}
+        if self._repeats:
+            rows = max(map(len, new.values()), default=0)
+        else:
+            rows = len(set().union(*new.values()))
         if self.max_evals is not None and self.rows_scored + rows > self.max_evals:
             raise BudgetExhausted(
                 f"the budget of {self.max_evals} reward evaluations is spent "
                 f"({self.rows_scored} made, {rows} more asked for)"
             )
         self.rows_scored += rows
+        return new
 
-    def _fill(
-        self,
-        parts: Sequence[_Part],
-        sequences: list[str],
-        places: list[int],
-        values: NDArray[np.float64],
-        reasons: list[str | None],
-    ) -> None:
-        """Score with some of the rewards; write to the given rows of ``values`` and ``reasons``."""
-        if not sequences:
+    def _check_weights(self) -> None:
+        for part in self._objectives:
+            if part.weighted.weight <= 0 and self.aggregation != "sum":
+                raise UsageError(
+                    f"reward {part.label!r}: aggregation {self.aggregation} needs weights above 0"
+                )
+
+
+class _Table:
+    """What is known of some sequences while they are scored.
+
+    Attributes:
+        values: (N, columns) float64, NaN where not known.
+        reasons: (N) why something is not known.
+    """
+
+    def __init__(self, sequences: list[str], width: int):
+        import numpy as np
+
+        self.sequences = sequences
+        self.values = np.full((len(sequences), width), np.nan)
+        self.reasons: list[str | None] = [None] * len(sequences)
+
+    def fill(self, part: Part, places: Sequence[int], new: list[str] | None = None) -> None:
+        """Score the sequences at some places with one reward; ``new`` as ``Part.unknown`` said."""
+        if not places:
             return
-        for part in parts:
-            info = part.reward.info
-            scores = score_all(part.reward, sequences)
-            self.calls += -(-len(sequences) // (info.max_batch or len(sequences)))
-            values[places, part.columns] = scores.values
-            for place, error in zip(places, scores.errors, strict=True):
-                if error is not None:
-                    earlier = reasons[place]
-                    reason = f"{part.label}: {error}"
-                    reasons[place] = reason if earlier is None else f"{earlier}; {reason}"
+        scores = part.score([self.sequences[place] for place in places], new)
+        self.values[places, part.columns] = scores.values
+        for place, error in zip(places, scores.errors, strict=True):
+            if error is not None:
+                self.explain(part, [place], error)
+
+    def explain(self, part: Part, places: Iterable[int], why: str) -> None:
+        """Add a reason at some places."""
+        for place in places:
+            earlier = self.reasons[place]
+            self.reasons[place] = "; ".join(filter(None, [earlier, f"{part.label}: {why}"]))
+
+    def violation(self, part: Part) -> NDArray[np.float64]:
+        """How far each sequence is outside the bounds of a reward, (N,)."""
+        return part.violation(self.values[:, part.chosen])
 
 
-def _parts(rewards: Sequence[WeightedReward]) -> list[_Part]:
-    parts: list[_Part] = []
+def _parts(rewards: Sequence[WeightedReward], memory: int, cache: ScoreCache | None) -> list[Part]:
+    parts: list[Part] = []
     taken: set[str] = set()
     start = 0
     for weighted in rewards:
-        outputs = weighted.reward.info.outputs
         label = wanted = weighted.label or weighted.reward.info.name
         number = 1
         while label in taken:
             number += 1
             label = f"{wanted}_{number}"
-        factor = weighted.weight * outputs[0].sign if weighted.role == "objective" else 0.0
-        part = _Part(label, weighted.reward, slice(start, start + len(outputs)), factor)
+        part = Part(weighted, label, start, memory, cache)
         if taken & set(part.names):
             raise UsageError(f"two rewards record a column {sorted(taken & set(part.names))[0]!r}")
         if TABLE_COLUMNS & set(part.names):
             column = min(TABLE_COLUMNS & set(part.names))
             raise UsageError(f"a reward cannot have the column {column!r}: give it another label")
         taken |= set(part.names)
-        start += len(outputs)
+        start = part.columns.stop
         parts.append(part)
     return parts

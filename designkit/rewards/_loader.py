@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 from urllib.parse import unquote
 
@@ -80,6 +80,16 @@ def split_reference(ref: str) -> tuple[str, dict[str, str]]:
     if not source:
         raise RewardError(f"reward {ref!r}: the name is missing")
     return source, parameters
+
+
+def written_reference(source: str, parameters: Mapping[str, str]) -> str:
+    """The reference that ``split_reference`` takes apart into these."""
+    pairs = [f"{_escaped(key)}={_escaped(value)}" for key, value in parameters.items()]
+    return f"{source}?{'&'.join(pairs)}" if pairs else source
+
+
+def _escaped(text: str) -> str:
+    return text.replace("%", "%25").replace("&", "%26")
 
 
 def _make(

@@ -202,6 +202,7 @@ def test_on_invalid(run, picky, size: int) -> None:
         "written": 20 - bad.sum(),
         "without_score": bad.sum(),
         "dropped": bad.sum(),
+        "outside_bounds": 0,
     }
     # Guided: a candidate without a score ranks last.
     guided = run(*line, "--method", "best_of_n", "--set", "candidates=8", "-o", "g.csv")

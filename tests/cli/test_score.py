@@ -30,7 +30,7 @@ def test_table_to_standard_output_is_tsv(run, fasta: Path) -> None:
 def test_every_format_reads_back(run, fasta: Path, target: str) -> None:
     outcome = run("score", "good.fa", "--reward", "gc", "-o", target)
     assert (outcome.exit_code, outcome.stdout) == (0, "")
-    assert "4 records read = 4 written + 0 skipped; 0 without score" in outcome.stderr
+    assert "4 records read = 4 written + 0 skipped + 0 dropped; 0 without score" in outcome.stderr
     data = Path(target).read_bytes()
     text = (gzip.decompress(data) if target.endswith(".gz") else data).decode()
     first = text.splitlines()[0]
@@ -47,7 +47,14 @@ def test_every_format_reads_back(run, fasta: Path, target: str) -> None:
     assert table["note"].tolist() == ["n1", "n2", "n3", "n4"]
     meta = json.loads(Path(f"{target}.meta.json").read_text())
     assert meta["status"] == "complete"
-    assert meta["rows"] == {"read": 4, "written": 4, "skipped": 0, "without_score": 0}
+    assert meta["rows"] == {
+        "read": 4,
+        "written": 4,
+        "skipped": 0,
+        "dropped": 0,
+        "without_score": 0,
+        "outside_bounds": 0,
+    }
     assert [one["name"] for one in meta["rewards"]] == ["gc"]
 
 
@@ -120,7 +127,7 @@ def test_a_missing_score_is_kept_with_its_reason(run, fasta: Path, plugin) -> No
     ref = plugin("return [float('nan') if s[0] == 'A' else 1.5 for s in sequences]")
     outcome = run("score", "good.fa", "--reward", ref, "--reward", "gc", "-o", "x.csv")
     assert outcome.exit_code == 5
-    assert "4 records read = 4 written + 0 skipped; 2 without score" in outcome.stderr
+    assert "4 records read = 4 written + 0 skipped + 0 dropped; 2 without score" in outcome.stderr
     table = pd.read_csv("x.csv", keep_default_na=False)
     assert table["mine"].tolist() == ["", "1.5", "", "1.5"]
     assert table["gc"].tolist() == [0.5, 1, 0, 0.3]  # one reward's failure is not the other's

@@ -1,0 +1,231 @@
+"""One reward of an objective: its place in it, what it remembers, what it counts."""
+
+from __future__ import annotations
+
+import time
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+from designkit.errors import RewardError, UsageError, did_you_mean
+from designkit.rewards._batches import BatchScorer
+from designkit.rewards._cache import ScoreCache
+from designkit.rewards._identity import identity
+from designkit.rewards._transforms import Transform
+from designkit.rewards.base import Direction, Reward, Scores
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+Role = Literal["objective", "constraint", "filter", "monitor"]
+
+
+@dataclass(frozen=True)
+class WeightedReward:
+    """A reward and its part in a run.
+
+    Args:
+        reward: the reward.
+        weight: factor in the aggregation, or of the violation of a constraint.
+        label: column in tables; the reward's name by default.
+        role: ``objective``; ``constraint``: sequences outside its bounds rank below all others;
+            ``filter``: the same, and they are not sent to the rewards after it; ``monitor``:
+            recorded, never optimised.
+        transform: of an objective's value; without one, the value with the sign that makes higher
+            better.
+        output: which output counts, the first without one.
+        direction: what is better, where the reward's own direction is not meant.
+        at_least: lower bound of a constraint or filter, in the output's unit.
+        at_most: upper bound.
+    """
+
+    reward: Reward
+    weight: float = 1.0
+    label: str = ""
+    role: Role = "objective"
+    transform: Transform | None = None
+    output: str | None = None
+    direction: Direction | None = None
+    at_least: float | None = None
+    at_most: float | None = None
+
+
+class Part:
+    """A reward in the engine.
+
+    Args:
+        weighted: the reward and its part.
+        label: its column.
+        start: first of its places among the engine's columns.
+        memory: most sequences to remember.
+        cache: scores on disk, None without.
+
+    Attributes:
+        names: its columns: the label for the output that counts, ``label_output`` for the others.
+        columns: their places.
+        chosen: place of the output that counts.
+        sign: 1 where more of it is better, -1 where less is.
+
+    Raises:
+        UsageError: bounds, transform, output or direction that do not fit the role or the reward.
+    """
+
+    def __init__(
+        self,
+        weighted: WeightedReward,
+        label: str,
+        start: int,
+        memory: int,
+        cache: ScoreCache | None,
+    ):
+        self.weighted = weighted
+        self.reward = weighted.reward
+        self.label = label
+        self.role = weighted.role
+        info = self.reward.info
+        names = [output.name for output in info.outputs]
+        if weighted.output is not None and weighted.output not in names:
+            raise UsageError(
+                f"reward {label!r} has no output {weighted.output!r}"
+                f"{did_you_mean(weighted.output, names)} (it has {', '.join(names)})"
+            )
+        index = names.index(weighted.output) if weighted.output else 0
+        self.names = [label if k == index else f"{label}_{name}" for k, name in enumerate(names)]
+        self.columns = slice(start, start + len(names))
+        self.chosen = start + index
+        self.is_first = index == 0
+        direction = weighted.direction or info.outputs[index].direction
+        self.sign = 1 if direction == "maximize" else -1
+        _check(weighted, label, direction)
+        self.reuses = info.deterministic and not info.coupled
+        self.seconds = 0.0
+        self.from_memory = self.from_cache = self.failed = 0
+        self._scorer = BatchScorer(self.reward.score, info)
+        self._memory = memory
+        self._memo: OrderedDict[str, tuple[tuple[float, ...], str | None]] = OrderedDict()
+        self._table = (
+            cache.table(*identity(self.reward), len(names)) if cache and self.reuses else None
+        )
+
+    @property
+    def cost(self) -> int:
+        """Cheap ones first."""
+        return int(self.reward.info.cost != "cheap")
+
+    @property
+    def rows(self) -> int:
+        """Sequences sent to the reward."""
+        return self._scorer.rows
+
+    @property
+    def calls(self) -> int:
+        """Batches sent to the reward."""
+        return self._scorer.calls
+
+    def usage(self) -> dict[str, Any]:
+        """What was sent, what was known already, what failed, and the time it took."""
+        return {
+            "column": self.label,
+            "calls": self.calls,
+            "rows": self.rows,
+            "from_memory": self.from_memory,
+            "from_cache": self.from_cache,
+            "failed": self.failed,
+            "seconds": round(self.seconds, 3),
+        }
+
+    def unknown(self, sequences: Sequence[str]) -> list[str]:
+        """Those that would have to be sent; scores on disk are remembered on the way."""
+        if not self.reuses:
+            return list(sequences)
+        new = [s for s in dict.fromkeys(sequences) if s not in self._memo]
+        if not (self._table and new):
+            return new
+        found = self._table.find(new)
+        self.from_cache += len(found)
+        self._memo.update({key: (values, None) for key, values in found.items()})
+        return [s for s in new if s not in found]
+
+    def score(self, sequences: Sequence[str], new: list[str] | None = None) -> Scores:
+        """Values (N, outputs) in the reward's units and reasons (N) of N sequences.
+
+        Args:
+            sequences: to score.
+            new: those of them that ``unknown`` gave, where it was asked already.
+        """
+        import numpy as np
+
+        new = self.unknown(sequences) if new is None else new
+        self.from_memory += len(sequences) - len(new)
+        started = time.perf_counter()
+        scores = self._scorer.score(new)
+        self.seconds += time.perf_counter() - started
+        self.failed += sum(error is not None for error in scores.errors)
+        if not self.reuses:
+            return scores
+        fresh = {
+            s: (tuple(values), error)
+            for s, values, error in zip(new, scores.values.tolist(), scores.errors, strict=True)
+        }
+        if self._table:
+            self._table.add({s: values for s, (values, error) in fresh.items() if error is None})
+        memo = self._memo
+        memo.update(fresh)
+        found = [memo[s] for s in sequences]
+        if len(new) < len(sequences):
+            for s in sequences:
+                memo.move_to_end(s)
+        while len(memo) > self._memory:
+            memo.popitem(last=False)
+        values = np.array([v for v, _ in found]).reshape(len(found), len(self.names))
+        return Scores(values, [error for _, error in found])
+
+    def desirability(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
+        """The wanted output's values (N,), transformed; higher is better."""
+        import torch
+
+        transform = self.weighted.transform
+        if transform is None:
+            return self.sign * values
+        wanted: NDArray[np.float64] = transform.apply(torch.from_numpy(values), self.sign).numpy()
+        return wanted
+
+    def violation(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Weighted distance of values (N,) from the bounds, 0 within; NaN stays NaN."""
+        import numpy as np
+
+        low, high = self.weighted.at_least, self.weighted.at_most
+        below = np.maximum(-np.inf if low is None else low - values, 0)
+        above = np.maximum(-np.inf if high is None else values - high, 0)
+        return np.where(np.isnan(values), np.nan, self.weighted.weight * (below + above))
+
+
+def _check(weighted: WeightedReward, label: str, direction: Direction) -> None:
+    bounded = weighted.at_least is not None or weighted.at_most is not None
+    is_limit = weighted.role in ("constraint", "filter")
+    if is_limit and not bounded:
+        raise UsageError(f"{weighted.role} {label!r} needs at_least, at_most or both")
+    if bounded and not is_limit:
+        raise UsageError(
+            f"reward {label!r}: at_least and at_most are for the roles constraint and filter"
+        )
+    if is_limit and weighted.weight <= 0:
+        raise UsageError(f"{weighted.role} {label!r}: its weight must be above 0")
+    transform = weighted.transform
+    if transform is None:
+        return
+    if weighted.role != "objective":
+        raise UsageError(f"reward {label!r}: a transform is for the role objective")
+    if transform.needs_reference:
+        raise RewardError(f"reward {label!r}: its transform has no reference values")
+    against = {"rises": "minimize", "falls": "maximize"}.get(transform.trend)
+    if direction == against:
+        name = type(transform).__name__
+        advice = "reverse_sigmoid" if transform.trend == "rises" else "sigmoid"
+        better = "less" if direction == "minimize" else "more"
+        raise UsageError(
+            f"reward {label!r}: {better} is better, but {name} {transform.trend}; use {advice}, "
+            f"or say direction={'maximize' if direction == 'minimize' else 'minimize'}"
+        )
