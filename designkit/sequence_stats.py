@@ -317,3 +317,18 @@ def _merge(labels: NDArray[np.int64], left: NDArray[np.int64], right: NDArray[np
         np.minimum.at(labels, np.maximum(one, two), np.minimum(one, two))
         while not np.array_equal(labels[labels], labels):
             labels[:] = labels[labels]
+
+
+def run_lengths(tokens: Tokens) -> NDArray[np.int64]:
+    """Length of the run of one letter that each position lies in: (N, L) tokens to (N, L)."""
+    import numpy as np
+
+    tokens = np.asarray(tokens)
+    rows, length = tokens.shape
+    if tokens.size == 0:
+        return np.zeros((rows, length), dtype=np.int64)
+    starts = np.ones((rows, length), dtype=bool)
+    starts[:, 1:] = tokens[:, 1:] != tokens[:, :-1]
+    run = np.cumsum(starts.ravel()) - 1  # number of the run, over all rows
+    lengths: NDArray[np.int64] = np.bincount(run)[run].reshape(rows, length)
+    return lengths

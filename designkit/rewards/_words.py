@@ -101,9 +101,10 @@ class WordCounter:
             width = len(masks[0])
             if probs.shape[1] < width:
                 continue
-            chance = sum(_chance(probs, mask) for mask in masks)
-            if len(masks) == 2:  # places on both strands are one place
-                chance = chance - _chance(probs, masks[0] & masks[1])
+            chance = _chance(probs, masks[0])
+            if len(masks) == 2:  # a word on both strands of a place is there once
+                both = _chance(probs, masks[0] & masks[1])
+                chance = chance + _chance(probs, masks[1]) - both
             if valid is not None:
                 chance = chance * valid.unfold(1, width, 1).all(-1)
             total = total + chance.sum(1)

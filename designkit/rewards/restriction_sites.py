@@ -82,7 +82,7 @@ class RestrictionSites(Reward):
 
 
 def _recognition_sites(names: tuple[str, ...]) -> list[str]:
-    from Bio.Restriction import AllEnzymes
+    from Bio.Restriction import AllEnzymes  # type: ignore[attr-defined]
 
     if not names:
         raise RewardError(
