@@ -1,0 +1,263 @@
+"""Filters, constraints, monitors, outputs and directions: by hand, and by what each reward saw."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from designkit.alphabet import DNA
+from designkit.errors import BudgetExhausted, RewardError, UsageError
+from designkit.rewards import (
+    INFEASIBLE,
+    Output,
+    Reward,
+    RewardEngine,
+    RewardInfo,
+    Scores,
+    WeightedReward,
+)
+from designkit.rewards._transforms import Rank, Sigmoid, Step, ZScore
+from designkit.rewards.gc import GC
+
+
+class Count(Reward):
+    """How often letters occur, one output for each; NaN for sequences with a T."""
+
+    def __init__(self, letters: str, **info: Any):
+        super().__init__()
+        outputs = tuple(Output(letter.lower()) for letter in letters)
+        self.info = RewardInfo(info.pop("name", letters.lower()), outputs=outputs, **info)
+        self.letters = letters
+        self.seen: list[str] = []
+
+    def score(self, sequences: list[str]) -> Scores:
+        self.seen += sequences
+        values = [[s.count(x) if "T" not in s else np.nan for x in self.letters] for s in sequences]
+        return Scores(
+            np.array(values, dtype=float).reshape(-1, len(self.letters)), [None] * len(values)
+        )
+
+
+def engine_of(*weighted: WeightedReward, **settings: Any) -> RewardEngine:
+    return RewardEngine(weighted, alphabet=DNA, **settings)
+
+
+def test_a_filter_spares_the_rewards_after_it() -> None:
+    expensive, cheap = Count("A", cost="expensive"), Count("C")
+    engine = engine_of(
+        WeightedReward(expensive), WeightedReward(cheap, role="filter", at_most=1, weight=2)
+    )
+    scored = engine.score(["AAC", "ACC", "CCC", "AAA", "AT"])
+    assert cheap.seen == ["AAC", "ACC", "CCC", "AAA", "AT"]
+    assert expensive.seen == ["AAC", "AAA"]
+    np.testing.assert_array_equal(
+        scored.reward, [2, INFEASIBLE - 2, INFEASIBLE - 4, 3, np.nan]
+    )  # weight 2 times 1 or 2 too many
+    assert scored.feasible.tolist() == [True, False, False, True, False]
+    np.testing.assert_array_equal(scored.columns["a"], [2, np.nan, np.nan, 3, np.nan])
+    np.testing.assert_array_equal(scored.columns["feasible"], [1, 0, 0, 1, np.nan])
+    assert scored.reasons == [None, None, None, None, "c: the reward gave no score"]
+    assert (engine.rows_scored, engine.infeasible_rows, engine.nan_rows) == (2, 2, 1)
+
+
+def test_cheap_filters_come_first() -> None:
+    slow, quick = Count("A", cost="expensive"), Count("C")
+    engine = engine_of(
+        WeightedReward(slow, role="filter", at_least=1),
+        WeightedReward(quick, role="filter", at_most=0),
+        WeightedReward(Count("G")),
+    )
+    assert engine.score(["AG", "CA", "GG"]).feasible.tolist() == [True, False, False]
+    assert slow.seen == ["AG", "GG"]
+
+
+def test_constraints_rank_below_and_are_all_asked() -> None:
+    objective = Count("A")
+    engine = engine_of(
+        WeightedReward(objective),
+        WeightedReward(Count("C"), role="constraint", at_least=1, at_most=2),
+        WeightedReward(Count("G"), role="constraint", at_most=0),
+    )
+    scored = engine.score(["AC", "AAA", "ACCCCGG", "TC", "ACC"])
+    np.testing.assert_array_equal(scored.reward, [1, INFEASIBLE - 1, INFEASIBLE - 4, np.nan, 1])
+    np.testing.assert_array_equal(scored.columns["a"], [1, 3, 1, np.nan, 1])
+    assert scored.feasible.tolist() == [True, False, False, False, True]
+    assert (scored.reward[[0, 4]].min() > scored.reward[[1, 2]].max()).all()
+
+
+def test_only_bounds() -> None:
+    engine = engine_of(WeightedReward(Count("C"), role="constraint", at_least=1))
+    np.testing.assert_array_equal(engine.score(["AC", "AA"]).reward, [0, INFEASIBLE - 1])
+
+
+def test_monitors_are_asked_about_designs_only() -> None:
+    monitor = Count("G", cost="expensive")
+    engine = engine_of(WeightedReward(Count("A")), WeightedReward(monitor, role="monitor"))
+    tokens = torch.from_numpy(DNA.encode(["AAG", "GGG"]))
+    assert engine.values(tokens).tolist() == [2, 0]
+    assert monitor.seen == []
+    scored = engine.score(["AAG", "AAT"])
+    assert monitor.seen == ["AAG", "AAT"]
+    assert scored.columns["g"][0] == 1
+    assert engine.rows_scored == 3  # monitors are not in the budget
+
+
+def test_a_monitor_without_a_score_does_not_cost_the_reward() -> None:
+    engine = engine_of(WeightedReward(GC()), WeightedReward(Count("G"), role="monitor"))
+    scored = engine.score(["GT"])
+    assert scored.reward.tolist() == [0.5]
+    assert scored.reasons == ["g: the reward gave no score"]
+    assert engine.nan_rows == 0
+
+
+def test_the_output_that_counts() -> None:
+    engine = engine_of(WeightedReward(Count("AC", name="both"), output="c", direction="minimize"))
+    scored = engine.score(["AAC", "CCC"])
+    assert scored.reward.tolist() == [-1, -3]
+    assert {k: v.tolist() for k, v in scored.columns.items()} == {"both_a": [2, 0], "both": [1, 3]}
+    with pytest.raises(UsageError, match=r"no output 'g' .*it has a, c"):
+        engine_of(WeightedReward(Count("AC"), output="g"))
+
+
+def test_transforms_and_weights() -> None:
+    gc = WeightedReward(GC(), transform=Sigmoid(low=0, high=1), weight=2)
+    engine = engine_of(gc, WeightedReward(Count("A"), weight=0.5))
+    np.testing.assert_allclose(engine.score(["GC", "AT", "GA"]).reward[[0, 2]], [1.9, 1.5])
+    np.testing.assert_array_equal(engine.score(["GA"]).columns["gc"], [0.5])  # its own unit
+
+
+def test_ranks_are_of_the_population() -> None:
+    engine = engine_of(WeightedReward(Count("A"), transform=Rank()))
+    assert engine.coupled
+    assert engine.score(["A", "AAA", "AA", "AAA"]).reward.tolist() == [0, 1, 0.5, 1]
+    assert engine.score(["AAA", "AAAAA"]).reward.tolist() == [0, 1]
+
+
+def test_pareto_fronts_of_the_population() -> None:
+    engine = engine_of(WeightedReward(Count("A")), WeightedReward(Count("C")), aggregation="pareto")
+    assert engine.coupled
+    assert engine.score(["AAC", "ACC", "AC", "GG"]).reward.tolist() == [0, 0, -1, -2]
+
+
+@pytest.mark.parametrize(
+    ("weighted", "message"),
+    [
+        (WeightedReward(GC(), role="filter"), "filter 'gc' needs at_least, at_most or both"),
+        (WeightedReward(GC(), at_most=1), "are for the roles constraint and filter"),
+        (WeightedReward(GC(), role="constraint", at_most=1, weight=0), "weight must be above 0"),
+        (WeightedReward(GC(), role="monitor", transform=Step(low=1)), "for the role objective"),
+        (
+            WeightedReward(GC(), transform=Sigmoid(low=0, high=1), direction="minimize"),
+            "less is better, but Sigmoid rises; use reverse_sigmoid, or say direction=maximize",
+        ),
+    ],
+)
+def test_parts_that_do_not_fit(weighted: WeightedReward, message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        engine_of(weighted, WeightedReward(Count("A")))
+
+
+def test_statistics_must_be_there() -> None:
+    with pytest.raises(RewardError, match="no reference values"):
+        engine_of(WeightedReward(GC(), transform=ZScore()))
+
+
+def test_weights_of_products() -> None:
+    with pytest.raises(UsageError, match="needs weights above 0"):
+        engine_of(WeightedReward(GC(), weight=-1), aggregation="min")
+
+
+def test_a_budget_stops_before_it_is_overspent() -> None:
+    objective, sieve = Count("A"), Count("C")
+    engine = engine_of(
+        WeightedReward(objective),
+        WeightedReward(sieve, role="filter", at_most=0),
+        max_evals=3,
+    )
+    engine.score(["A", "AA", "C", "A"])
+    with pytest.raises(BudgetExhausted, match=r"budget of 3 .* \(2 made, 2 more asked for\)"):
+        engine.score(["AAA", "AAAA", "AA"])
+    assert objective.seen == ["A", "AA"]
+    assert engine.score(["AAA", "AA", "CC"]).reward[:2].tolist() == [3, 2]
+    assert engine.rows_scored == 3
+
+
+class Squares(Reward):
+    """Sum of squared shares of A: differentiable and not linear."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.info = RewardInfo("squares", differentiable=True)
+
+    def score(self, sequences: list[str]) -> Scores:
+        return Scores(np.array([[float(s.count("A"))] for s in sequences]), [None] * len(sequences))
+
+    def score_relaxed(self, probs: torch.Tensor, valid: Any = None) -> torch.Tensor:
+        return (probs[..., 0] ** 2).sum(1)
+
+
+@pytest.mark.parametrize("aggregation", ["sum", "product", "geometric_mean", "min"])
+def test_relaxed_objective_equals_the_hard_one(aggregation: Any) -> None:
+    engine = engine_of(
+        WeightedReward(Squares(), weight=2, transform=Sigmoid(low=0, high=5)),
+        WeightedReward(GC(), weight=3),
+        aggregation=aggregation,
+    )
+    sequences = ["AACG", "AAAG", "GGCC"]
+    tokens = torch.from_numpy(DNA.encode(sequences))
+    probs = torch.nn.functional.one_hot(tokens, 4).double()
+    np.testing.assert_allclose(engine.score_relaxed(probs), engine.score(sequences).reward)
+    soft = torch.softmax(torch.arange(32.0).reshape(2, 4, 4).double().sin(), -1).requires_grad_()
+    assert torch.autograd.gradcheck(engine.score_relaxed, (soft,))
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: engine_of(WeightedReward(Count("A"))), "'a' is not differentiable"),
+        (lambda: engine_of(WeightedReward(GC(), transform=Rank())), "no derivative"),
+    ],
+)
+def test_what_has_no_derivative(make: Callable[[], RewardEngine], message: str) -> None:
+    with pytest.raises((RewardError, UsageError), match=message):
+        make().score_relaxed(torch.ones(1, 3, 4))
+
+
+def test_memory_runs_out() -> None:
+    """A batch that does not fit is halved, once for all."""
+
+    class Large(Count):
+        def score(self, sequences: list[str]) -> Scores:
+            self.sizes.append(len(sequences))
+            if len(sequences) > 3:
+                raise MemoryError
+            return super().score(sequences)
+
+    reward = Large("A")
+    reward.sizes = []
+    engine = engine_of(WeightedReward(reward))
+    sequences = ["A" * n for n in range(1, 9)]
+    assert engine.score(sequences).reward.tolist() == list(range(1, 9))
+    assert engine.score(["A" * n for n in range(9, 14)]).reward.tolist() == list(range(9, 14))
+    assert reward.sizes == [8, 4, 2, 2, 2, 2, 2, 2, 1]
+    assert reward.seen == ["A" * n for n in range(1, 14)]
+
+
+def test_usage_counts() -> None:
+    engine = engine_of(WeightedReward(Count("A")))
+    engine.score(["A", "C", "A", "T"])
+    engine.score(["A", "G"])
+    (usage,) = engine.usage()
+    assert usage.pop("seconds") >= 0
+    assert usage == {
+        "column": "a",
+        "calls": 2,
+        "rows": 4,
+        "from_memory": 1,
+        "from_cache": 0,
+        "failed": 1,
+    }
