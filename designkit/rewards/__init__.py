@@ -2,6 +2,8 @@
 
 from designkit.rewards._batches import score_all
 from designkit.rewards._cache import ScoreCache
+from designkit.rewards._conformance import check_reward, time_reward
+from designkit.rewards._conformance.case import Finding
 from designkit.rewards._engine import INFEASIBLE, RewardEngine, Scored
 from designkit.rewards._function import FunctionReward, reward
 from designkit.rewards._loader import load_reward
@@ -15,6 +17,7 @@ from designkit.rewards.base import (
 
 __all__ = [
     "INFEASIBLE",
+    "Finding",
     "FunctionReward",
     "Output",
     "Reward",
@@ -24,7 +27,9 @@ __all__ = [
     "Scored",
     "Scores",
     "WeightedReward",
+    "check_reward",
     "load_reward",
     "reward",
     "score_all",
+    "time_reward",
 ]

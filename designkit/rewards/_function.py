@@ -52,6 +52,8 @@ class FunctionReward(Reward):
         """(N, outputs): what the function returns for N sequences."""
         import numpy as np
 
+        if not sequences:  # which functions need not think of
+            return Scores(np.zeros((0, len(self.info.outputs))), [])
         result = type(self).function(list(sequences), **self._arguments)
         outputs = [output.name for output in self.info.outputs]
         if isinstance(result, Mapping):

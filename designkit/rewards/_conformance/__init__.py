@@ -1,0 +1,103 @@
+"""Does a reward keep the contract? One finding for each thing that runs rely on."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+
+from designkit.alphabet import Alphabet
+from designkit.errors import RewardError
+from designkit.rewards._batches import score_all
+from designkit.rewards._conformance import conduct, relaxed, values
+from designkit.rewards._conformance.case import Case, Failed, Finding, Skipped, describe
+from designkit.rewards.base import Reward
+
+BATCH = 256
+"""Sequences of the larger batch that is timed."""
+
+Check = Callable[[Case], str]
+
+NEEDED: dict[str, Check] = {
+    "alphabets": values.alphabets,
+    "shape": values.shape,
+    "values": values.values,
+}
+"""Where one of these fails the others have nothing to look at."""
+
+FURTHER: dict[str, Check] = {
+    "repeat": values.repeat,
+    "order": values.order,
+    "range": values.declared_range,
+    "reasons": values.reasons,
+    "lengths": values.lengths,
+    "letters": values.letters,
+    "relaxed": relaxed.relaxed,
+    "padding": relaxed.padding,
+    "gradient": relaxed.gradient,
+    "randomness": conduct.randomness,
+    "silence": conduct.silence,
+    "parameters": conduct.parameters,
+    "run": conduct.in_a_run,
+}
+
+
+def check_reward(reward: Reward, alphabet: Alphabet, sequences: Sequence[str]) -> list[Finding]:
+    """Check that a reward keeps the contract.
+
+    Args:
+        reward: the reward, not yet bound.
+        alphabet: what to bind it to.
+        sequences: of that alphabet, at least one; 20 and more say more.
+
+    Returns:
+        One finding for each check. Those that a failed one stands in the way of are left out.
+    """
+    import numpy as np
+
+    case = Case(reward, alphabet, list(sequences), np.zeros((0, 0)), set())
+    findings: list[Finding] = []
+    with conduct.random_states_kept():
+        for name, check in NEEDED.items():
+            findings.append(_run(name, check, case))
+            if findings[-1].outcome == "failed":
+                return findings
+        return findings + [_run(name, check, case) for name, check in FURTHER.items()]
+
+
+def time_reward(reward: Reward, sequences: Sequence[str], seconds: float = 10.0) -> Finding:
+    """Sequences a second, one at a time and in a batch of ``BATCH``.
+
+    Args:
+        reward: bound.
+        sequences: to score, again and again where there are fewer than ``BATCH``.
+        seconds: no batch is timed that would take longer, as far as single sequences tell.
+    """
+    score_all(reward, sequences[:1])  # what is loaded at the first call is not counted
+    started, done = time.perf_counter(), 0
+    while done < 20 and time.perf_counter() - started < seconds / 10:
+        score_all(reward, [sequences[done % len(sequences)]])
+        done += 1
+    each = (time.perf_counter() - started) / done
+    alone = f"{1 / each:,.0f} sequences a second one at a time"
+    size = min(BATCH, reward.info.max_batch or BATCH)
+    if each * size > seconds:
+        return Finding("speed", "ok", f"{alone}; a batch of {size} would take long")
+    batch = [sequences[row % len(sequences)] for row in range(size)]
+    started = time.perf_counter()
+    score_all(reward, batch)
+    rate = size / (time.perf_counter() - started)
+    return Finding("speed", "ok", f"{alone}, {rate:,.0f} in batches of {size}")
+
+
+def _run(name: str, check: Check, case: Case) -> Finding:
+    try:
+        detail = check(case)
+    except Skipped as reason:
+        return Finding(name, "skipped", str(reason))
+    except Failed as problem:
+        return Finding(name, "failed", str(problem))
+    except (Exception, SystemExit) as problem:
+        text = str(problem) if isinstance(problem, RewardError) else describe(problem)
+        return Finding(name, "failed", text)
+    case.passed.add(name)
+    return Finding(name, "ok", detail)
