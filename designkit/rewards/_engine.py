@@ -23,7 +23,7 @@ INFEASIBLE = -1e6
 
 # What design tables say besides the values of rewards; a reward of that name would hide it.
 TABLE_COLUMNS = frozenset(
-    "id sequence reward feasible reason log_likelihood parent round method model seed".split()
+    "id sequence reward feasible violation reason log_likelihood parent round method model seed".split()
 )
 
 
@@ -34,7 +34,8 @@ class Scored:
     Args:
         columns: (N,) float64 by column: a reward's label for the output that counts,
             ``label_output`` for the others; in the outputs' own units and directions, NaN for "no
-            score". With bounds, ``feasible`` is 1 within all of them, 0 outside.
+            score". With bounds, ``feasible`` is 1 within all of them, 0 outside, and ``violation`` is
+            how far outside.
         reward: (N,) float64, the objective, higher is better; NaN where one of its parts is;
             ``INFEASIBLE`` minus the violation outside the bounds.
         reasons: (N) why ``reward`` or another value is NaN, None where none is.
@@ -112,7 +113,7 @@ class RewardEngine:
         self._objectives = [part for part in self._parts if part.role == "objective"]
         self._check_weights()
         names = [name for part in self._parts for name in part.names]
-        self.columns = (*names, "feasible") if self._limits else tuple(names)
+        self.columns = (*names, "feasible", "violation") if self._limits else tuple(names)
         self._width = len(names)
         self.coupled = aggregation == "pareto" or any(
             part.reward.info.coupled
@@ -175,6 +176,7 @@ class RewardEngine:
         }
         if self._limits:
             columns["feasible"] = np.where(np.isnan(total), np.nan, feasible)[rows]
+            columns["violation"] = violation[rows]
         self.nan_rows += int(np.isnan(total)[rows].sum())
         self.infeasible_rows += int((violation > 0)[rows].sum())
         reasons = [table.reasons[row] for row in rows]

@@ -60,6 +60,7 @@ def test_a_filter_spares_the_rewards_after_it() -> None:
     assert scored.feasible.tolist() == [True, False, False, True, False]
     np.testing.assert_array_equal(scored.columns["a"], [2, np.nan, np.nan, 3, np.nan])
     np.testing.assert_array_equal(scored.columns["feasible"], [1, 0, 0, 1, np.nan])
+    np.testing.assert_array_equal(scored.columns["violation"], [0, 2, 4, 0, np.nan])
     assert scored.reasons == [None, None, None, None, "c: the reward gave no score"]
     assert (engine.rows_scored, engine.infeasible_rows, engine.nan_rows) == (2, 2, 1)
 
