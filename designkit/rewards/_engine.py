@@ -23,7 +23,8 @@ INFEASIBLE = -1e6
 
 # What design tables say besides the values of rewards; a reward of that name would hide it.
 TABLE_COLUMNS = frozenset(
-    "id sequence reward feasible violation reason log_likelihood parent round method model seed".split()
+    "id sequence reward feasible violation reason log_likelihood parent round method model "
+    "seed".split()
 )
 
 
@@ -34,8 +35,8 @@ class Scored:
     Args:
         columns: (N,) float64 by column: a reward's label for the output that counts,
             ``label_output`` for the others; in the outputs' own units and directions, NaN for "no
-            score". With bounds, ``feasible`` is 1 within all of them, 0 outside, and ``violation`` is
-            how far outside.
+            score". With bounds, ``feasible`` is 1 within all of them, 0 outside, and ``violation``
+            says how far outside.
         reward: (N,) float64, the objective, higher is better; NaN where one of its parts is;
             ``INFEASIBLE`` minus the violation outside the bounds.
         reasons: (N) why ``reward`` or another value is NaN, None where none is.
