@@ -39,8 +39,9 @@ class EhrlichFunction:
 
     def feasible(self, tokens: NDArray[np.int64]) -> NDArray[np.bool_]:
         """Whether (N, L) tokens hold no banned transition: (N,)."""
-        found: NDArray[np.bool_] = self.allowed[tokens[:, :-1], tokens[:, 1:]].all(axis=1)
-        return found
+        import numpy as np
+
+        return np.asarray(self.allowed[tokens[:, :-1], tokens[:, 1:]].all(axis=1))
 
     def elements_present(self, tokens: NDArray[np.int64]) -> NDArray[np.int64]:
         """Most elements of each motif found at one place of (N, L) tokens: (N, c), 0 to k."""
@@ -123,9 +124,11 @@ def _draw_transitions(size: int, generator: torch.Generator) -> Tensor:
 
 def _connected(allowed: NDArray[np.bool_]) -> bool:
     """Whether every letter leads to every other; with repeats, the walk is then ergodic."""
+    import numpy as np
+
     reached = allowed
     for _ in range(len(allowed).bit_length()):
-        reached = reached @ reached
+        reached = np.asarray(reached @ reached)
     return bool(reached.all())
 
 
@@ -138,4 +141,5 @@ def _stationary(transitions: Tensor) -> Tensor:
     equations[-1] = 1  # the equations of p P = p are linearly dependent: one is free
     right = torch.zeros(size, dtype=torch.float64)
     right[-1] = 1
-    return torch.linalg.solve(equations, right).to(transitions.dtype)
+    law: Tensor = torch.linalg.solve(equations, right)
+    return law.to(transitions.dtype)

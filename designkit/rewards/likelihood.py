@@ -1,0 +1,118 @@
+"""How probable a sequence is under a prior: its log-likelihood, estimated by the prior's NELBO."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from pydantic import Field
+
+from designkit.errors import RewardError
+from designkit.rewards._lengths import tokens_by_length
+from designkit.rewards.base import Output, Reward, RewardInfo, Scores, explain_t_u
+from designkit.settings import Settings
+
+if TYPE_CHECKING:
+    from designkit.alphabet import Alphabet
+    from designkit.models.base import DiffusionModel
+
+
+class LikelihoodSettings(Settings):
+    """Which prior, and how exact.
+
+    Args:
+        model: reference of the prior: ``name``, ``name@3`` or a folder.
+        draws: mask sets of each estimate.
+        per_letter: divide by the length.
+    """
+
+    model: str
+    draws: int = Field(default=32, ge=2)
+    per_letter: bool = False
+
+
+class Likelihood(Reward):
+    """Lower bound of log p(x | length) in nats, and the standard error of its estimate.
+
+    The bound is sum_k (1/k) E_{|M|=k} sum_{l in M} log p(x_l | x outside M) over mask sets M,
+    which is the log-likelihood itself for a denoiser whose conditionals are consistent. The mask
+    sets are the same for all sequences of a length, so a sequence always gets the same value.
+
+    Args:
+        load_model: gives the prior of a reference.
+        parameters: see ``LikelihoodSettings``.
+
+    Raises:
+        RewardError: the model is a predictor.
+    """
+
+    template = RewardInfo(
+        name="likelihood",
+        outputs=(
+            Output("likelihood", unit="nats"),
+            Output("se", unit="nats", direction="minimize"),
+        ),
+        cost="expensive",
+        citation="Sahoo et al. 2024, arXiv 2406.07524, eq. 10",
+    )
+    settings_type = LikelihoodSettings
+    needs_models = True
+    settings: LikelihoodSettings
+
+    def __init__(self, *, load_model: Callable[[str], Any], **parameters: Any):
+        super().__init__(**parameters)
+        model: DiffusionModel = load_model(self.settings.model)
+        if not hasattr(model, "log_likelihood"):
+            raise RewardError(
+                f"model {self.settings.model!r} is a predictor, which gives no likelihood; what it "
+                f"predicts is model:{self.settings.model}"
+            )
+        self._model = model
+        unit = "nats per letter" if self.settings.per_letter else "nats"
+        self.info = replace(
+            self.info,
+            version=model.sha256 or "1",
+            alphabets=(model.alphabet.name,),
+            outputs=tuple(replace(output, unit=unit) for output in self.info.outputs),
+        )
+
+    @property
+    def own_alphabet(self) -> Alphabet:
+        """The prior's own, whose name need not be known anywhere else."""
+        return self._model.alphabet
+
+    def bind(self, alphabet: Alphabet) -> None:
+        """Check that the letters are those the prior writes."""
+        mine = self._model.alphabet
+        if alphabet.letters != mine.letters:
+            raise RewardError(
+                f"model {self.settings.model!r} writes {mine.name} ({mine.describe()}), the "
+                f"sequences are {alphabet.name} ({alphabet.describe()})"
+                f"{explain_t_u([mine.name], alphabet)}"
+            )
+
+    def score(self, sequences: list[str]) -> Scores:
+        """(N, 2) estimates and standard errors; lengths that the prior never writes have none."""
+        import numpy as np
+        import torch
+
+        model, law = self._model, self._model.length_law
+        values = np.full((len(sequences), 2), np.nan)
+        errors: list[str | None] = [None] * len(sequences)
+        for rows, tokens in tokens_by_length(model.alphabet, sequences):
+            length = tokens.shape[1]
+            if not law.minimum <= length <= law.maximum:
+                known = law.fixed or f"{law.minimum} to {law.maximum}"
+                for row in rows:
+                    errors[row] = f"length {length}; {self.settings.model!r} was trained on {known}"
+                continue
+            found = model.log_likelihood(
+                torch.from_numpy(tokens).to(model.device), self.settings.draws
+            )
+            estimates = torch.stack(found, dim=1).cpu().numpy()  # (n, 2)
+            values[rows] = estimates / length if self.settings.per_letter else estimates
+            for row in np.flatnonzero(np.isneginf(values[:, 0])).tolist():
+                values[row] = np.nan
+                errors[row] = f"{self.settings.model!r} gives it the probability 0"
+        return Scores(values, errors)
