@@ -26,7 +26,12 @@ from reporting import Measurements, markdown_table, write_report
 
 from designkit.metrics.diversity import LONG_RUN, describe_set
 from designkit.models.base import DiffusionModel
-from designkit.recipes.objective import RewardSettings, load_rewards, make_engine
+from designkit.recipes.objective import (
+    ObjectiveSettings,
+    RewardSettings,
+    load_rewards,
+    make_engine,
+)
 from designkit.recipes.options import RunOptions
 from designkit.recipes.sample import OutputOptions, run_sample
 from designkit.registry.build import load_diffusion_model
@@ -112,7 +117,8 @@ def judge(options: argparse.Namespace, sequences: list[str]) -> dict[str, float]
     model = load_diffusion_model(Registry().find(options.model), "cpu")
     medians = {}
     for column, ref in {"guide": options.guide, "judge": options.judge}.items():
-        engine = make_engine(load_rewards([RewardSettings(ref=ref)], "cpu"), model.alphabet)
+        rewards = load_rewards([RewardSettings(ref=ref)], "cpu")
+        engine = make_engine(rewards, ObjectiveSettings(), model.alphabet)
         assert engine is not None
         medians[column] = float(np.median(engine.score(sequences).reward))
     tokens = torch.from_numpy(model.alphabet.encode(sequences))
