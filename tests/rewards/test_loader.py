@@ -10,9 +10,11 @@ import pytest
 
 from designkit.errors import ConfigurationError, ModelError, RewardError
 from designkit.rewards import load_reward
+from designkit.rewards._loader import split_reference, written_reference
 from designkit.rewards.gc import GC
 from tests.rewards.examples import linear_predictor
 
+TWO_WORKERS = {"workers": "2", "timeout": "5"}
 PLUGIN = """\
 from designkit.rewards import reward
 
@@ -150,3 +152,45 @@ def test_a_class_without_info(tmp_path: Path) -> None:
         load_reward(f"{path}:Bare")
     with pytest.raises(RewardError, match=r"cannot be made: TypeError.*score"):
         load_reward(f"{path}:Abstract")
+
+
+@pytest.mark.parametrize(
+    ("ref", "expected"),
+    [
+        ("gc?low=0.4&high=0.6", ("gc", {"low": "0.4", "high": "0.6"})),
+        ("model:mrl@3#te", ("model:mrl@3#te", {})),
+        ("model:mrl?weight=2", ("model:mrl", {"weight": "2"})),
+        ("exec:./dock.py --fast", ("exec:./dock.py --fast", {})),
+        ("exec:./dock.py --fast?workers=2&timeout=5", ("exec:./dock.py --fast", TWO_WORKERS)),
+        ("exec1:awk '{print $1 ? $2 : 0}'", ("exec1:awk '{print $1 ? $2 : 0}'", {})),
+        ("exec1:sh -c 'x?=1; y'", ("exec1:sh -c 'x?=1; y'", {})),
+    ],
+)
+def test_references_are_taken_apart_and_put_together(ref: str, expected: object) -> None:
+    assert split_reference(ref) == expected
+    assert split_reference(written_reference(*split_reference(ref))) == expected
+
+
+def test_escapes_survive() -> None:
+    parts = ("gc", {"a": "1&2%26", "b": "x=y?z"})
+    assert split_reference(written_reference(*parts)) == parts
+
+
+def test_the_version_of_the_contract_is_checked(tmp_path: Path) -> None:
+    path = tmp_path / "future.py"
+    path.write_text(
+        "from designkit.rewards import reward\n"
+        "@reward(api=99)\ndef f(sequences): return [0.0] * len(sequences)\n"
+    )
+    with pytest.raises(RewardError, match=r"version 99 of the reward contract, .* has version 1"):
+        load_reward(f"{path}:f")
+
+
+def test_parameters_may_not_hide_what_a_run_says(tmp_path: Path) -> None:
+    path = tmp_path / "clash.py"
+    path.write_text(
+        "from designkit.rewards import reward\n"
+        "@reward\ndef f(sequences, weight: float = 1.0): return [weight] * len(sequences)\n"
+    )
+    with pytest.raises(RewardError, match=r"has a parameter 'weight', .* another name"):
+        load_reward(f"{path}:f")
