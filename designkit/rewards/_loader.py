@@ -5,14 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from typing import Any
-from urllib.parse import unquote
+from urllib.parse import quote, unquote
 
 from designkit import plugins
 from designkit.errors import DesignkitError, RewardError
 from designkit.rewards.base import API, RUN_KEYS, Reward, RewardInfo
 
 GROUP = "designkit.rewards"
-_TRAILING_QUERY = re.compile(r"\?((?:\w+=[^&?\s]*)(?:&\w+=[^&?\s]*)*)$")
+_TRAILING_QUERY = re.compile(r"""\?((?:\w+=[^&?\s'"]*)(?:&\w+=[^&?\s'"]*)*)$""")
 
 
 # How a prefix is written out: the reward, and the parameter that takes what follows.
@@ -31,7 +31,8 @@ def load_reward(ref: str, *, load_model: ModelLoader | None = None) -> Reward:
     Forms, tried in this order: ``model:NAME[#output]``, ``exec:COMMAND``, ``exec1:COMMAND``;
     ``file.py:attr`` and ``pkg.module:attr``; ``name[@version]``. Each may end in
     ``?key=value&key=value``; ``%26`` stands for a ``&`` in a value, ``%25`` for a ``%``. In a
-    command only a last ``?`` that is followed by nothing but parameters begins them.
+    command only a last ``?`` that is followed by nothing but parameters begins them, and not one
+    in quotes; a blank in a value is ``%20`` there.
 
     Args:
         ref: the reference.
@@ -89,7 +90,7 @@ def written_reference(source: str, parameters: Mapping[str, str]) -> str:
 
 
 def _escaped(text: str) -> str:
-    return text.replace("%", "%25").replace("&", "%26")
+    return re.sub(r"""[%&?'"\s]""", lambda found: quote(found[0]), text)
 
 
 def _make(

@@ -21,7 +21,7 @@ from designkit.errors import RewardError
 LONGEST_LINE = 16 * 2**20  # bytes; more than any answer, and the most that a program can fill
 LAST_WORDS = 3  # lines of standard error in a message
 _CHUNK = 2**16
-_GLANCE = 0.02  # seconds between two looks at whether a program has ended
+_GLANCE = 0.05  # most seconds between two looks at whether a program has ended
 _AFTER_SIGTERM = 1.0  # seconds before SIGKILL
 
 
@@ -258,8 +258,10 @@ def stop(programs: Sequence[Program], polite: float = 0.0) -> None:
 def wait(programs: Sequence[Program], seconds: float) -> None:
     """Wait until all have ended, at most so long; what they still say is read."""
     deadline = time.monotonic() + seconds
+    glance = 0.001
     while running := [program for program in programs if not program.has_ended()]:
         left = deadline - time.monotonic()
         if left <= 0:
             return
-        exchange(running, min(_GLANCE, left))
+        exchange(running, min(glance, left))
+        glance = min(2 * glance, _GLANCE)

@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 from designkit.alphabet import DNA
 from designkit.errors import ConfigurationError, RewardError
 from designkit.rewards import Scores, load_reward, score_all
+from designkit.rewards._loader import split_reference, written_reference
 from designkit.rewards.exec import Exec
 from tests.rewards.examples import Example, random_sequences
 
@@ -637,7 +638,28 @@ def test_commands_that_cannot_be(
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("query", ["workers=0", "timeout=0", "in_flight=0", "wrkers=2", "outputs=a,,b"])
+@pytest.mark.parametrize(
+    ("ref", "command", "parameters"),
+    [
+        ("exec:python w.py?workers=2&timeout=5", "python w.py", {"workers": "2", "timeout": "5"}),
+        ("exec1:./f?unit=%20%27%26%3F%25", "./f", {"unit": " '&?%"}),
+        ("exec:./f --x=?a=1?timeout=5", "./f --x=?a=1", {"timeout": "5"}),
+        ("exec1:curl 'http://x/?a=1&b=2'", "curl 'http://x/?a=1&b=2'", {}),
+        ("""exec1:awk '{print $1"\t"($2==""?a="1":b=2)}'""", None, {}),
+        ("exec:./f a? b", "./f a? b", {}),
+        ("exec:./f 100%?timeout=5", "./f 100%", {"timeout": "5"}),
+    ],
+)
+def test_parameters_of_a_command(ref: str, command: str | None, parameters: dict[str, str]) -> None:
+    source, found = split_reference(ref)
+    assert source.partition(":")[2] == (command or ref.partition(":")[2])
+    assert found == parameters
+    assert split_reference(written_reference(source, found)) == (source, found)
+
+
+@pytest.mark.parametrize(
+    "query", ["workers=0", "timeout=0", "in_flight=0", "wrkers=2", "outputs=a,,b"]
+)
 def test_parameters_are_checked(query: str) -> None:
     with pytest.raises(ConfigurationError):
         load_reward(f"exec:cat?{query}")
