@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
-import hashlib
-from collections.abc import Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from designkit.errors import RewardError
 from designkit.rewards._lengths import tokens_by_length
+from designkit.rewards._masked_model import load_masked_model, weights_digest
 from designkit.rewards.base import Output, Reward, RewardInfo, Scores
 from designkit.settings import Settings
 
@@ -67,13 +65,13 @@ class EsmLikelihood(Reward):
         if device == "auto":
             device = "cuda" if torch.cuda.is_available() else "cpu"
         self._device = torch.device(device)
-        self._tokenizer, model = _load(name)
+        self._tokenizer, model = load_masked_model(name)
         self._model = model.float().eval().to(self._device)
         config = model.config
         # The tokens that begin and end a protein have positions too.
         self._longest = config.max_position_embeddings - config.pad_token_id - 3
         self._alphabet: Alphabet | None = None
-        self.info = replace(self.info, version=_digest(model))
+        self.info = replace(self.info, version=weights_digest(model))
 
     def bind(self, alphabet: Alphabet) -> None:
         """Look the letters up in the model's vocabulary.
@@ -129,56 +127,3 @@ class EsmLikelihood(Reward):
                 each = logits[torch.arange(len(copy), device=self._device), place]
                 parts.append(each.log_softmax(-1).gather(1, true))
         return torch.cat(parts).view(count, length)
-
-
-def _load(name: str) -> tuple[Any, Any]:
-    """Tokenizer and network of a name or folder: from this machine, else downloaded."""
-    try:
-        from transformers import AutoModelForMaskedLM, AutoTokenizer
-    except ImportError as problem:
-        raise RewardError(
-            "reward 'esm_likelihood' needs transformers: pip install 'designkit[esm]'"
-        ) from problem
-
-    def load(**options: Any) -> tuple[Any, Any]:
-        model = AutoModelForMaskedLM.from_pretrained(name, use_safetensors=True, **options)
-        return AutoTokenizer.from_pretrained(name, **options), model
-
-    with _quiet():
-        try:
-            try:
-                return load(local_files_only=True)
-            except OSError:
-                return load()
-        except Exception as problem:
-            raise RewardError(
-                f"reward 'esm_likelihood': model {name!r} cannot be loaded "
-                f"({type(problem).__name__}): download it where there is internet with "
-                "'hf download NAME --local-dir FOLDER' and give model=FOLDER"
-            ) from problem
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """No progress bars and no notes of transformers; as before afterwards."""
-    import transformers
-
-    logging: Any = transformers.utils.logging
-    verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        logging.set_verbosity(verbosity)
-        if bars:
-            logging.enable_progress_bar()
-
-
-def _digest(model: Any) -> str:
-    """Of the weights: other weights give other scores, wherever they lie."""
-    digest = hashlib.sha256()
-    for name, values in sorted(model.state_dict().items()):
-        digest.update(name.encode())
-        digest.update(values.contiguous().cpu().numpy().tobytes())
-    return digest.hexdigest()[:16]

@@ -9,6 +9,7 @@ from pydantic import Field
 
 from designkit.errors import RewardError
 from designkit.rewards._lengths import tokens_by_length
+from designkit.rewards._windows import covered_letters, window_entropies
 from designkit.rewards.base import Output, Reward, RewardInfo, Scores
 from designkit.settings import Settings
 
@@ -98,7 +99,7 @@ class LowComplexity(Reward):
                 continue
             width = min(self._window, length)
             low = self._low_windows(tokens, width)
-            values[rows, 0] = _covered(low, width).mean(axis=1)
+            values[rows, 0] = covered_letters(low, width).mean(axis=1)
         return Scores(values, errors)
 
     def _low_windows(self, tokens: NDArray[np.int64], width: int) -> NDArray[np.bool_]:
@@ -112,45 +113,4 @@ class LowComplexity(Reward):
             codes = codes * size + tokens[:, offset : offset + codes.shape[1]]
         inside = width - word + 1
         largest = math.log2(min(inside, size**word))
-        return _entropies(codes, inside) <= self._entropy * largest + _ROUNDING
-
-
-def _entropies(codes: NDArray[np.int64], width: int) -> NDArray[np.float64]:
-    """Entropy in bits of each window of ``width`` codes: (n, words) to (n, windows).
-
-    A window of m words has ``log2(m) - sum c log2(c) / m`` with the counts c. The sum is carried
-    from one window to the next: one word leaves, one comes.
-    """
-    import numpy as np
-
-    rows, words = codes.shape
-    distinct, codes = np.unique(codes, return_inverse=True)
-    codes = codes.reshape(rows, words)
-    counts = np.zeros((rows, len(distinct)), dtype=np.int64)
-    terms = np.arange(width + 1) * np.log2(np.maximum(np.arange(width + 1), 1))
-    growth = np.append(np.diff(terms), 0.0)  # from c to c + 1
-    each, total = np.arange(rows), np.zeros(rows)
-    sums = np.empty((rows, words - width + 1))
-    for place in range(words):
-        if place >= width:
-            leaving = codes[:, place - width]
-            counts[each, leaving] -= 1
-            total -= growth[counts[each, leaving]]
-        coming = codes[:, place]
-        total += growth[counts[each, coming]]
-        counts[each, coming] += 1
-        if place >= width - 1:
-            sums[:, place - width + 1] = total
-    entropies: NDArray[np.float64] = np.log2(width) - sums / width
-    return entropies
-
-
-def _covered(low: NDArray[np.bool_], width: int) -> NDArray[np.bool_]:
-    """Which letters lie in at least one marked window: (n, windows) to (n, L)."""
-    import numpy as np
-
-    change = np.zeros((len(low), low.shape[1] + width), dtype=np.int64)
-    change[:, : low.shape[1]] += low
-    change[:, width:] -= low
-    covered: NDArray[np.bool_] = change.cumsum(axis=1)[:, :-1] > 0
-    return covered
+        return window_entropies(codes, inside) <= self._entropy * largest + _ROUNDING

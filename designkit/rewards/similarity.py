@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 from pydantic import model_validator
 
 from designkit.errors import RewardError
+from designkit.rewards._sequence_file import read_records
 from designkit.rewards.base import Output, Reward, RewardInfo, Scores
 from designkit.settings import Settings
 
@@ -24,11 +25,13 @@ class SimilaritySettings(Settings):
     Args:
         target: a sequence.
         file: FASTA or table with one sequence, instead of ``target``.
-        mode: ``global``: all of both; ``local``: any part of one to any part of the other.
+        column: of the sequence, where the file is a table.
+        mode: ``global``: both as a whole; ``local``: how much of the target is there, anywhere.
     """
 
     target: str | None = None
     file: Path | None = None
+    column: str = "sequence"
     mode: Literal["global", "local"] = "global"
 
     @model_validator(mode="after")
@@ -39,13 +42,13 @@ class SimilaritySettings(Settings):
 
 
 class Similarity(Reward):
-    """``max(0, s(x, target)) / s(target, target)``, 1 for the target itself; and their identity.
+    """``s(x, target) / max(s(x, x), s(target, target))``: 1 for the target itself, and no other.
 
-    s is the best alignment's score with the matrices and gap costs of EMBOSS: BLOSUM62 in
-    proteins, elsewhere 5 for equal and -4 for other letters; the first letter of a gap costs 10,
-    each further one 0.5, also at the ends. Identity is the share of the columns of one best
-    alignment, gaps included, in which both have the same letter. In ``local`` mode a sequence that
-    holds the target has 1.
+    s is the score of the best alignment as EMBOSS needle has it: BLOSUM62 in proteins, elsewhere 5
+    for equal and -4 for other letters; the first letter of a gap costs 10, each further one 0.5,
+    gaps at the ends nothing. In ``local`` mode (EMBOSS water) it is ``s(x, target) / s(target,
+    target)``: 1 for all that holds the target. Identity is the share of the columns of one best
+    alignment, gaps included, in which both have the same letter.
     """
 
     template = RewardInfo(
@@ -89,12 +92,16 @@ class Similarity(Reward):
         if alphabet.name == "protein":
             matrix = substitution_matrices.load("BLOSUM62")  # type: ignore[no-untyped-call]
             aligner.substitution_matrix = matrix
+            self._own = {letter: float(matrix[letter, letter]) for letter in alphabet.letters}
         else:
             aligner.match_score, aligner.mismatch_score = _MATCH, _MISMATCH
+            self._own = dict.fromkeys(alphabet.letters, _MATCH)
         aligner.open_gap_score, aligner.extend_gap_score = _GAP_OPEN, _GAP_EXTEND
+        if self.settings.mode == "global":
+            aligner.end_gap_score = 0.0
         self._alphabet, self._aligner = alphabet, aligner
         self._letters = self._one_letter_each(target)
-        self._best = float(aligner.score(self._letters, self._letters))
+        self._target_score = self._score_with_itself(target)
 
     def score(self, sequences: list[str]) -> Scores:
         """(N, 2) similarity and identity; an empty sequence has neither."""
@@ -105,34 +112,40 @@ class Similarity(Reward):
         values = np.full((len(sequences), 2), np.nan)
         for row, sequence in enumerate(sequences):
             if sequence:
-                values[row] = self._compare(self._one_letter_each(sequence))
+                values[row] = self._compare(sequence)
         return Scores(values, [None if sequence else "empty sequence" for sequence in sequences])
 
-    def _compare(self, letters: str) -> tuple[float, float]:
+    def _compare(self, sequence: str) -> tuple[float, float]:
+        letters = self._one_letter_each(sequence)
         alignments = self._aligner.align(self._letters, letters)
-        if alignments.score <= 0 and self.settings.mode == "local":
-            return 0.0, 0.0  # nothing is alike, so there is no alignment
+        if alignments.score <= 0:
+            return 0.0, 0.0  # nothing is alike
         alignment = alignments[0]
         identical = 0
         for (start, end), (other, other_end) in zip(*alignment.aligned, strict=True):
             pairs = zip(self._letters[start:end], letters[other:other_end], strict=True)
             identical += sum(one == two for one, two in pairs)
         steps = abs(alignment.coordinates[:, 1:] - alignment.coordinates[:, :-1])
-        columns = int(steps.max(axis=0).sum())
-        return max(0.0, alignments.score) / self._best, identical / columns
+        largest = self._target_score
+        if self.settings.mode == "global":
+            largest = max(largest, self._score_with_itself(sequence))
+        return alignments.score / largest, identical / int(steps.max(axis=0).sum())
+
+    def _score_with_itself(self, sequence: str) -> float:
+        return sum(self._own[symbol] for symbol in self._alphabet.split(sequence))
 
     def _target(self) -> str:
         if self.settings.target is not None:
             return self.settings.target
-        from designkit.io.sequences import read_table
-
-        sequences = read_table(str(self.settings.file))["sequence"].tolist()
+        assert self.settings.file is not None
+        tables = read_records("similarity", self.settings.file, self.settings.column)
+        sequences = [str(sequence) for table in tables for sequence in table["sequence"]]
         if len(sequences) != 1:
             raise RewardError(
                 f"reward 'similarity': {self.settings.file} holds {len(sequences)} sequences; "
                 "one is the target: give it as target=SEQUENCE or in a file of its own"
             )
-        return str(sequences[0])
+        return sequences[0]
 
     def _one_letter_each(self, sequence: str) -> str:
         """The sequence with one character for each symbol."""

@@ -41,12 +41,11 @@ def examples(folder: Path) -> list[Example]:
 
 
 def best_score(one: str, two: str, pair: dict[tuple[str, str], float], local: bool) -> float:
-    """Gotoh 1982, cell by cell: the first letter of a gap costs 10, each further one 0.5."""
-    start, never = 0.0, -1e9
-    match = {(0, 0): start}
+    """Gotoh 1982, cell by cell: a gap costs 10 and 0.5 for each further letter, at ends nothing."""
+    never = -1e9
+    match = {(0, 0): 0.0}
     up: dict[tuple[int, int], float] = {}
     left: dict[tuple[int, int], float] = {}
-    best = 0.0
     for i in range(len(one) + 1):
         for j in range(len(two) + 1):
             if i and j:
@@ -54,16 +53,15 @@ def best_score(one: str, two: str, pair: dict[tuple[str, str], float], local: bo
                 previous = max(match[before], up[before], left[before])
                 match[i, j] = previous + pair[one[i - 1], two[j - 1]]
             elif i or j:
-                match[i, j] = never
+                match[i, j] = 0.0
             opened = max(match.get((i - 1, j), never), left.get((i - 1, j), never)) - 10
             up[i, j] = max(opened, up.get((i - 1, j), never) - 0.5)
             opened = max(match.get((i, j - 1), never), up.get((i, j - 1), never)) - 10
             left[i, j] = max(opened, left.get((i, j - 1), never) - 0.5)
             if local:
                 match[i, j] = max(match[i, j], 0.0)
-            best = max(best, match[i, j])
-    end = (len(one), len(two))
-    return best if local else max(match[end], up[end], left[end])
+    ends = match if local else [c for c in match if c[0] == len(one) or c[1] == len(two)]
+    return max(max(match[c], up[c], left[c]) for c in ends)
 
 
 def pair_scores(alphabet: Alphabet) -> dict[tuple[str, str], float]:
@@ -84,19 +82,24 @@ def test_score_equals_gotoh(alphabet: Alphabet, target: str, mode: str) -> None:
     sequences = mutants(target, alphabet, count=12)
     sequences += random_sequences(alphabet, count=4, length=15)
     pairs, local = pair_scores(alphabet), mode == "local"
-    own = sum(pairs[letter, letter] for letter in target)
-    expected = [max(0, best_score(target, s, pairs, local)) / own for s in sequences]
+    own = [sum(pairs[letter, letter] for letter in s) for s in (target, *sequences)]
+    largest = [own[0] if local else max(own[0], other) for other in own[1:]]
+    expected = [
+        best_score(target, s, pairs, local) / most
+        for s, most in zip(sequences, largest, strict=True)
+    ]
     np.testing.assert_allclose(reward.score(sequences).values[:, 0], expected)
 
 
 def test_only_the_target_itself_has_one() -> None:
     reward = Similarity(target=UBIQUITIN)
     reward.bind(PROTEIN)
-    values = reward.score([UBIQUITIN, *mutants(UBIQUITIN, PROTEIN), "W" * 76, LYSOZYME]).values
+    others = [*mutants(UBIQUITIN, PROTEIN), UBIQUITIN + "A", UBIQUITIN[:-1], LYSOZYME]
+    values = reward.score([UBIQUITIN, *others]).values
     assert values[0].tolist() == [1, 1]
     assert (values[1:, 0] < 1).all()
-    assert (values[:, 0] >= 0).all()
-    assert values[-2, 0] == 0
+    assert (values[1:, 0] > 0).all()
+    assert values[-1, 0] < 0.1
 
 
 def test_no_substitution_scores_as_well_as_the_letter_itself() -> None:
@@ -112,7 +115,7 @@ def test_identity_by_hand() -> None:
     sequences = ["ACGTACGTAC", "ACGTTCGTAC", "ACGTGTAC", "ACGTAGGGCGTAC"]
     values = reward.score(sequences).values
     np.testing.assert_allclose(values[:, 1], [1, 0.9, 8 / 10, 10 / 13])
-    np.testing.assert_allclose(values[:, 0], [1, 41 / 50, (40 - 10.5) / 50, (50 - 11) / 50])
+    np.testing.assert_allclose(values[:, 0], [1, 41 / 50, (40 - 10.5) / 50, (50 - 11) / 65])
 
 
 def test_local_finds_the_target_inside() -> None:
@@ -123,7 +126,7 @@ def test_local_finds_the_target_inside() -> None:
         reward.bind(DNA)
         values[mode] = reward.score([around, nothing]).values
     assert values["local"].tolist() == [[1, 1], [0, 0]]
-    assert values["global"][0].tolist() == [(40 - 2 * 11.5) / 40, 0.5]
+    assert values["global"].tolist() == [[40 / 80, 8 / 16], [0, 0]]
 
 
 def test_letters_of_several_characters() -> None:
@@ -148,6 +151,16 @@ def test_empty_sequence_has_no_score() -> None:
 def test_target_must_fit_the_alphabet(target: str, message: str) -> None:
     with pytest.raises(RewardError, match=message):
         Similarity(target=target).bind(DNA)
+
+
+def test_target_from_a_table(tmp_path: Path) -> None:
+    file = tmp_path / "one.csv"
+    file.write_text("name,dna\na,ACGT\n")
+    reward = Similarity(file=file, column="dna")
+    reward.bind(DNA)
+    assert reward.score(["ACGT"]).values.tolist() == [[1, 1]]
+    with pytest.raises(RewardError, match=r"reward 'similarity'.*nowhere"):
+        Similarity(file=tmp_path / "nowhere.csv").bind(DNA)
 
 
 def test_one_target_is_needed(tmp_path: Path) -> None:
