@@ -29,6 +29,11 @@ def names(group: str) -> list[str]:
     return sorted(_group(group)[0])
 
 
+def unreadable(group: str) -> list[str]:
+    """The packages of a group whose plugins cannot be listed, and why."""
+    return list(_group(group)[1])
+
+
 def find(group: str, name: str) -> Any:
     """The plugin of a name; ``-`` and ``_`` mean the same, and so do ``A`` and ``a``.
 

@@ -62,6 +62,9 @@ def test_light_even_without_yaml(code: str) -> None:
     [
         pytest.param(program("models", "list"), id="models list"),
         pytest.param(program("models", "show", "absent", code=4), id="unknown model"),
+        pytest.param(program("rewards", "list"), id="rewards list"),
+        pytest.param(program("rewards", "show", "gc"), id="rewards show"),
+        pytest.param(program("rewards", "show", "absent", code=4), id="unknown reward"),
         pytest.param("import designkit.settings, designkit.plugins", id="leaves"),
         pytest.param("import designkit.rewards", id="rewards"),
         pytest.param("import designkit.registry", id="registry"),

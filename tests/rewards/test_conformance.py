@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 import random
+import time
 from dataclasses import replace
 from typing import Any
 
@@ -20,7 +21,6 @@ from designkit.rewards import (
     Reward,
     RewardInfo,
     Scores,
-    WeightedReward,
     check_reward,
     reward,
     time_reward,
@@ -388,13 +388,10 @@ def test_slow_rewards_are_not_timed_for_long() -> None:
     @reward
     def slow(sequences: list[str]) -> list[float]:
         slept.append(len(sequences))
-        import time
-
         time.sleep(0.002 * len(sequences))
         return [0.0] * len(sequences)
 
     finding = time_reward(slow(), SEQUENCES, seconds=0.1)
-    assert finding.detail.endswith("a batch of 256 would take long")
-    assert max(slept) == 1
     assert finding.outcome == "ok"
-    assert WeightedReward(slow()).role == "objective"
+    assert finding.detail.endswith("in batches of 16")
+    assert max(slept) == 16  # 64 would take 0.13 seconds

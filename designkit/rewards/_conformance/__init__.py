@@ -12,8 +12,8 @@ from designkit.rewards._conformance import conduct, relaxed, values
 from designkit.rewards._conformance.case import Case, Failed, Finding, Skipped, describe
 from designkit.rewards.base import Reward
 
-BATCH = 256
-"""Sequences of the larger batch that is timed."""
+BATCHES = (4, 16, 64, 256)
+"""Sizes of the batches that are timed."""
 
 Check = Callable[[Case], str]
 
@@ -65,28 +65,34 @@ def check_reward(reward: Reward, alphabet: Alphabet, sequences: Sequence[str]) -
 
 
 def time_reward(reward: Reward, sequences: Sequence[str], seconds: float = 10.0) -> Finding:
-    """Sequences a second, one at a time and in a batch of ``BATCH``.
+    """Sequences a second, one at a time and in the largest of ``BATCHES`` that is quick enough.
 
     Args:
         reward: bound.
-        sequences: to score, again and again where there are fewer than ``BATCH``.
-        seconds: no batch is timed that would take longer, as far as single sequences tell.
+        sequences: to score, again and again where there are fewer than a batch holds.
+        seconds: no batch is timed that would take longer, as far as the smaller ones tell.
     """
     score_all(reward, sequences[:1])  # what is loaded at the first call is not counted
     started, done = time.perf_counter(), 0
     while done < 20 and time.perf_counter() - started < seconds / 10:
         score_all(reward, [sequences[done % len(sequences)]])
         done += 1
-    each = (time.perf_counter() - started) / done
-    alone = f"{1 / each:,.0f} sequences a second one at a time"
-    size = min(BATCH, reward.info.max_batch or BATCH)
-    if each * size > seconds:
-        return Finding("speed", "ok", f"{alone}; a batch of {size} would take long")
-    batch = [sequences[row % len(sequences)] for row in range(size)]
-    started = time.perf_counter()
-    score_all(reward, batch)
-    rate = size / (time.perf_counter() - started)
-    return Finding("speed", "ok", f"{alone}, {rate:,.0f} in batches of {size}")
+    rate = done / (time.perf_counter() - started)
+    said = f"{_rate(rate)} sequences a second one at a time"
+    largest = ""
+    for size in BATCHES:
+        if size > (reward.info.max_batch or size) or size / rate > seconds:
+            break
+        batch = [sequences[row % len(sequences)] for row in range(size)]
+        started = time.perf_counter()
+        score_all(reward, batch)
+        rate = size / (time.perf_counter() - started)
+        largest = f", {_rate(rate)} in batches of {size}"
+    return Finding("speed", "ok", said + largest)
+
+
+def _rate(rate: float) -> str:
+    return f"{float(f'{rate:.2g}'):,g}" if rate < 1e6 else f"{rate / 1e6:.1f} million"
 
 
 def _run(name: str, check: Check, case: Case) -> Finding:
