@@ -7,7 +7,7 @@ import gzip
 import json
 import random
 from io import StringIO
-from itertools import islice
+from itertools import islice, product
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +29,8 @@ SEQUENCES = ["".join(random.Random(n).choices("ACGT", k=30 + n % 5)) for n in ra
 def examples(folder: Path) -> list[Example]:
     file = folder / "arnt.jaspar"
     file.write_text(JASPAR)
-    refs = [f"motif?file={file}", f"motif?file={file}&strand=forward"]
+    more = ["", "&strand=forward", "&score=total", "&score=count&relative=0.6"]
+    refs = [f"motif?file={file}{parameters}" for parameters in more]
     return [Example(ref, random_sequences()) for ref in refs]
 
 
@@ -79,6 +80,62 @@ def test_strands(motif_file: Path) -> None:
     assert scores["both"][0] == scores["both"][1] == max(scores["forward"])
     assert scores["forward"][0] != scores["forward"][1]
     assert scores[None] == scores["both"]
+
+
+def site_scores(path: Path, pseudocounts: float, sequences: list[str]) -> list[np.ndarray]:
+    """Scores of the sites on both strands of each sequence, by Bio.motifs."""
+    with path.open() as handle:
+        motif = motifs.read(handle, "jaspar")
+    pssm = motif.counts.normalize(pseudocounts=pseudocounts).log_odds()
+    strands = (pssm, pssm.reverse_complement())
+    sites = ([np.atleast_1d(strand.calculate(Seq(s))) for strand in strands] for s in sequences)
+    return [np.concatenate(pair).astype(np.float64) for pair in sites]
+
+
+def test_total_and_count_equal_sums_over_the_sites_of_biopython(motif_file: Path) -> None:
+    sequences = ["".join(random.Random(n).choices("ACGT", k=20 + n % 90)) for n in range(400)]
+    sites = site_scores(motif_file, 0.5, sequences)
+    total = Motif(file=motif_file, score="total")
+    total.bind(DNA)
+    expected = [np.log2((2**one).sum()) for one in sites]
+    np.testing.assert_allclose(total.score(sequences).values[:, 0], expected, rtol=1e-4, atol=1e-5)
+    best = Motif(file=motif_file)
+    limits = best.info.outputs[0].range
+    assert limits is not None
+    for relative in (0.6, 0.8):
+        count = Motif(file=motif_file, score="count", relative=relative)
+        count.bind(DNA)
+        threshold = limits[0] + relative * (limits[1] - limits[0])
+        numbers = [(one >= threshold - 1e-5).sum() for one in sites]
+        np.testing.assert_array_equal(count.score(sequences).values[:, 0], numbers)
+        assert 0.1 < np.mean(numbers) < 20
+        assert count.info.outputs[0].unit == "sites"
+
+
+@pytest.mark.parametrize("p_value", [0.0003, 0.001, 0.01, 0.05, 0.3])
+def test_p_value_is_the_share_of_all_words(motif_file: Path, p_value: float) -> None:
+    words = ["".join(letters) for letters in product("ACGT", repeat=6)]
+    best = Motif(file=motif_file, strand="forward")
+    count = Motif(file=motif_file, strand="forward", score="count", p_value=p_value)
+    for reward in (best, count):
+        reward.bind(DNA)
+    scores = best.score(words).values[:, 0]
+    chosen = count.score(words).values[:, 0] == 1
+    assert 0 < chosen.mean() <= p_value
+    assert scores[chosen].min() > scores[~chosen].max()
+    next_lower = scores[~chosen].max()
+    assert (scores >= next_lower - 1e-6).mean() > p_value
+
+
+def test_a_threshold_that_no_site_reaches_is_refused(motif_file: Path) -> None:
+    with pytest.raises(
+        RewardError, match=r"no site has a p-value of 0\.0001, the best one has 0\.00"
+    ):
+        Motif(file=motif_file, score="count")
+    whole = Motif(file=motif_file, score="count", relative=1)
+    whole.bind(DNA)
+    # The second is the first read on the other strand; the palindrome CACGTG is nearly the motif.
+    assert whole.score(["TTCACGTGTT", "AACACGTGAA", "CACGTC"]).values[:, 0].tolist() == [2, 2, 0]
 
 
 def test_rna_is_read_with_u_and_on_one_strand(motif_file: Path) -> None:
@@ -159,6 +216,8 @@ def test_missing_file(tmp_path: Path) -> None:
         ({}, "reward motif needs file: motif?file=..."),
         ({"file": "x", "pseudocounts": 0}, "must be above 0"),
         ({"file": "x", "strand": "forwards"}, "did you mean 'forward'?"),
+        ({"file": "x", "p_value": 0.01}, "p_value is a threshold of score=count, not of best"),
+        ({"file": "x", "score": "count", "p_value": 0.1, "relative": 1}, "give one"),
     ],
 )
 def test_parameters_are_checked(parameters: dict[str, Any], message: str) -> None:
@@ -177,6 +236,7 @@ def test_equals_biopython_on_jaspar_and_yeast_promoters(tmp_path: Path) -> None:
         matrices = [json.loads(line) for line in handle][::40]
     with gzip.open(SHARED / "dna_yeast_promoter80_expression.csv.gz", "rt") as handle:
         promoters = [row["sequence"] for row in islice(csv.DictReader(handle), 0, 2000, 50)]
+    promoters += ["".join(random.Random(n).choices("ACGT", k=60 + n % 9)) for n in range(300)]
     path = tmp_path / "all.jaspar"
     path.write_text(
         "".join(
