@@ -1,0 +1,1 @@
+"""Rewards about G-quadruplexes; the entry point in pyproject.toml tells designkit of them."""
