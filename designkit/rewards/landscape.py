@@ -65,18 +65,20 @@ class Landscape(Reward):
         self._alphabet: Alphabet | None = None
 
     def bind(self, alphabet: Alphabet) -> None:
-        """Check that the table lists sequences of this alphabet.
+        """Check that the table lists sequences of this alphabet; a few others may be among them.
 
         Raises:
-            RewardError: it lists none.
+            RewardError: most have other letters.
         """
         super().bind(alphabet)
-        if all(alphabet.find_invalid(key) for key in self._values):
-            letters = set("".join(self._values))
+        foreign = [key for key in self._values if alphabet.find_invalid(key) is not None]
+        if 2 * len(foreign) > len(self._values):
+            letters = set("".join(foreign))
             other = [name for name, letter in (("dna", "T"), ("rna", "U")) if letter in letters]
             raise RewardError(
-                f"reward 'landscape': {self.settings.file} lists no {alphabet.name} sequence "
-                f"({alphabet.describe()}){explain_t_u(other, alphabet)}"
+                f"reward 'landscape': {self.settings.file}: {len(foreign)} of "
+                f"{len(self._values)} sequences are not {alphabet.name} ({alphabet.describe()})"
+                f"{explain_t_u(other, alphabet)}"
             )
         self._alphabet = alphabet
 
@@ -111,10 +113,10 @@ def _read(settings: LandscapeSettings) -> dict[str, float]:
     counts: dict[str, int] = {}
     for chunk in read_records("landscape", settings.file, settings.column):
         if name not in chunk.columns:
-            columns = chunk.columns.tolist()
+            columns = [column for column in chunk.columns if column not in ("id", "sequence")]
             raise RewardError(
                 f"{where}: no column {name!r}{did_you_mean(name, columns)} "
-                f"(columns: {', '.join(columns[:20])}; value=NAME chooses)"
+                f"(columns of values: {', '.join(columns[:20]) or 'none'})"
             )
         for sequence, written in zip(chunk["sequence"].tolist(), chunk[name].tolist(), strict=True):
             if written is None or str(written).strip().lower() in _MISSING:

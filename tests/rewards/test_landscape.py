@@ -85,20 +85,23 @@ def test_letters_at_positions(tmp_path: Path) -> None:
 
 
 def test_a_table_of_another_molecule_is_refused(tmp_path: Path) -> None:
-    reward = Landscape(file=write(tmp_path, "sequence,y\nACGT,1\nACGG,2\n"), value="y")
-    reward.bind(PROTEIN)  # whose letters these are, too
-    table = Landscape(file=write(tmp_path, "sequence,y\nTTTT,1\nACGT,2\n"), value="y")
-    with pytest.raises(RewardError, match=r"lists no rna sequence \(ACGU\); DNA is written with T"):
+    table = Landscape(file=write(tmp_path, "sequence,y\nTTTT,1\nACGT,2\nACGA,3\n"), value="y")
+    with pytest.raises(RewardError, match=r"2 of 3 .* not rna \(ACGU\); DNA is written with T"):
         table.bind(RNA)
     with_stops = Landscape(file=write(tmp_path, "sequence,y\nAC*,1\nACG,2\n"), value="y")
     with_stops.bind(DNA)
+    assert with_stops.score(["ACG"]).values.tolist() == [[2]]
 
 
 @pytest.mark.parametrize(
     ("text", "parameters", "message"),
     [
         ("seq,y\nA,1\n", {}, "did you mean 'seq'? columns present: seq, y; column=NAME ch"),
-        ("sequence,yield\nA,1\n", {"value": "yeild"}, "no column 'yeild'; did you mean 'yield'?"),
+        (
+            "sequence,yield\nA,1\n",
+            {"value": "yeild"},
+            "'yeild'; did you mean 'yield'? (columns of values: yield)",
+        ),
         ("sequence,y\nA,1\nC,high\n", {}, "column 'y' holds 'high' for the sequence 'C', which is"),
         ("sequence,y\nA,inf\n", {}, "column 'y' holds 'inf' for the sequence 'A'"),
         ("sequence,y\nA,\n", {}, "no values in column 'y'"),
