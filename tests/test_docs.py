@@ -33,6 +33,21 @@ def test_the_command_line_page_is_fresh(monkeypatch: pytest.MonkeyPatch, columns
     assert "### designkit models list\n" in page
 
 
+def test_the_page_of_rewards_is_fresh() -> None:
+    page = generator().rewards_page()
+    assert (ROOT / "docs/builtin-rewards.md").read_text() == page, "stale: run 'make docs'"
+    assert re.search(r"^\| \[`gc`\]\(#gc\) \| GC content: .* \| fraction, 0 to 1, more", page, re.M)
+    details = page.partition("\n### gc\n")[2].partition("\n### ")[0]
+    assert "- parameter `low`: smallest wanted fraction, 0 to 1" in details
+
+
+def test_every_built_in_reward_is_on_the_page() -> None:
+    page = (ROOT / "docs/builtin-rewards.md").read_text()
+    for file in (ROOT / "designkit/rewards").glob("[a-z]*.py"):
+        if file.stem != "base":
+            assert f"\n### {file.stem}\n" in page
+
+
 def test_there_are_pages() -> None:
     assert {page.name for page in PAGES} >= {"README.md", "CHANGELOG.md", "getting-started.md"}
 
@@ -41,8 +56,17 @@ def test_there_are_pages() -> None:
 def test_links_lead_somewhere(page: Path) -> None:
     for target in re.findall(r"\]\(([^)\s]+)\)", page.read_text()):
         if not target.startswith(("http://", "https://")):
-            path = target.partition("#")[0]
-            assert (page.parent / path).exists(), f"{page.name}: {target}"
+            path, _, anchor = target.partition("#")
+            place = page.parent / path if path else page
+            assert place.exists(), f"{page.name}: {target}"
+            if anchor:
+                assert anchor in anchors(place), f"{page.name}: {target}"
+
+
+def anchors(page: Path) -> set[str]:
+    """What links may name: the headings, in GitHub's way."""
+    headings = re.findall(r"^#+ (.*)$", page.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
 @pytest.mark.parametrize("group", ["samplers", "values"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import re
+import shlex
 import sys
 import textwrap
 from collections.abc import Iterator
@@ -72,6 +73,11 @@ class RewardFacts:
     def outputs(self) -> tuple[Output, ...]:
         """What it gives, empty where that is not known before it is made."""
         return self.info.outputs if self.info else ()
+
+    @property
+    def shell_reference(self) -> str:
+        """The reference, quoted for a shell where it must be."""
+        return shlex.quote(self.reference)
 
 
 def facts_of(reward_class: type[Reward], name: str, source: str = "") -> RewardFacts:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import shlex
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from typing import Any
@@ -18,6 +17,7 @@ from designkit.rewards.base import Output, Reward, RewardInfo
 
 __all__ = [
     "COLUMNS",
+    "RewardFacts",
     "begin_reward",
     "check_reward_of",
     "describe_output",
@@ -109,7 +109,7 @@ def describe_reward(facts: RewardFacts) -> str:
     further = {"citation": info.citation if info else "", "needs": "", "source": facts.source}
     further["needs"] = f"pip install '{facts.needs}'" if facts.needs else ""
     lines += [f"{key}: {value}" for key, value in further.items() if value]
-    lines.append(f"example: --reward {shlex.quote(facts.reference)}")
+    lines.append(f"example: --reward {facts.shell_reference}")
     return "\n".join(lines).replace("``", "")
 
 
