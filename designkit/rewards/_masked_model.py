@@ -34,9 +34,10 @@ def load_masked_model(name: str) -> tuple[Any, Any]:
             except OSError:
                 return load()
         except Exception as problem:
+            reason = " ".join(str(problem).split())[:120]
             raise RewardError(
                 f"reward 'esm_likelihood': model {name!r} cannot be loaded "
-                f"({type(problem).__name__}): download it where there is internet with "
+                f"({type(problem).__name__}: {reason}); download it where there is internet with "
                 "'hf download NAME --local-dir FOLDER' and give model=FOLDER"
             ) from problem
 
