@@ -35,7 +35,7 @@ class UorfSettings(Settings):
     def _ends_in_start(cls, flank: str) -> str:
         flank = flank.upper().replace("U", "T")
         if set(flank) - set("ACGT") or not flank.endswith("ATG"):
-            raise ValueError(f"flank={flank!r} must be letters A, C, G, T that end in ATG")
+            raise ValueError(f"must be letters A, C, G, T that end in ATG, not {flank!r}")
         return flank
 
 
