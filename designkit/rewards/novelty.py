@@ -115,4 +115,8 @@ def _advice(letter: str, alphabet: Alphabet) -> str:
     if letter.upper() in alphabet.index:
         return "; write the references in upper case"
     other = {"T": "dna", "U": "rna"}.get(letter)
-    return explain_t_u([other], alphabet) if other else "; remove such references"
+    return (
+        explain_t_u([other], alphabet)
+        if other
+        else "; references are written in the letters of the sequences"
+    )

@@ -126,7 +126,7 @@ def test_columns_and_gzip(tmp_path: Path) -> None:
     ("letters", "alphabet", "message"),
     [
         ("acgt", DNA, "'a' at position 1 of acgt is not in the dna .*; write .* in upper case"),
-        ("ACNT", DNA, "'N' at position 3 of ACNT is not in the dna .*; remove such"),
+        ("ACNT", DNA, "'N' at position 3 of ACNT is not in the dna .*; references are"),
         ("ACGT", RNA, "'T' at position 4 .*convert one to the other"),
     ],
 )
