@@ -31,7 +31,6 @@ class _Worker:
         answered: items by id, of those that it has answered in this batch.
         since: when the process last answered, or began to have something to do.
         failures: in a row.
-        alone: what is sent was sent before, to a process that then failed.
         given_up: why it gets no more work in this batch.
     """
 
@@ -41,7 +40,6 @@ class _Worker:
     answered: dict[int, int] = field(default_factory=dict)
     since: float = 0.0
     failures: int = 0
-    alone: bool = False
     given_up: str = ""
 
 
@@ -154,7 +152,6 @@ class WorkerPool:
             worker.program = None
             worker.sent.clear()
             worker.answered.clear()
-            worker.alone = False
         if running:
             stop(running, polite)
             self._last_words = [line for program in running for line in program.last_words]
@@ -172,16 +169,13 @@ class WorkerPool:
 
     def _deal(self, worker: _Worker, batch: _Batch, sharers: int) -> None:
         """Send a worker as many items as it may have; suspects alone, when nothing else is left."""
-        if worker.alone and worker.sent:
-            return
         limit = self._in_flight
         if sharers > 1:  # the less is left the smaller the portions, so that all end together
             limit = min(limit, math.ceil(len(batch.answers.open) / (2 * sharers)))
         items: list[int] = []
         while batch.fresh and len(worker.sent) + len(items) < limit:
             items.append(batch.fresh.popleft())
-        alone = not items and not worker.sent and bool(batch.suspects)
-        if alone:
+        if batch.suspects and not items and not worker.sent:
             items.append(batch.suspects.pop())
         if not items:
             return
@@ -196,7 +190,6 @@ class WorkerPool:
             worker.program.send(json.dumps(request).encode() + b"\n")
             worker.sent[self._next_id] = item
             self._next_id += 1
-        worker.alone = alone
 
     def _hear(self, batch: _Batch, busy: Sequence[_Worker]) -> None:
         """Wait for something to happen, and see to it."""

