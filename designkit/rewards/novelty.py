@@ -114,9 +114,6 @@ class Novelty(Reward):
 def _advice(letter: str, alphabet: Alphabet) -> str:
     if letter.upper() in alphabet.index:
         return "; write the references in upper case"
-    other = {"T": "dna", "U": "rna"}.get(letter)
-    return (
-        explain_t_u([other], alphabet)
-        if other
-        else "; references are written in the letters of the sequences"
-    )
+    if letter in "TU":
+        return explain_t_u(["dna" if letter == "T" else "rna"], alphabet)
+    return "; references are written in the letters of the sequences"
