@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import re
+import shlex
 from pathlib import Path
 
 import pytest
@@ -67,6 +68,33 @@ def anchors(page: Path) -> set[str]:
     """What links may name: the headings, in GitHub's way."""
     headings = re.findall(r"^#+ (.*)$", page.read_text(), re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def test_the_examples_of_rewards_work_as_shown(
+    run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    text = (ROOT / "docs/rewards.md").read_text()
+    blocks = re.findall(r"^```\w*\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+    for block in blocks:
+        named = re.match(r"# (\w+\.(?:py|yaml))\n", block)
+        if named or block.startswith(">"):
+            Path(named[1] if named else "seqs.fa").write_text(block)
+    tried = 0
+    for block in blocks:
+        for part in re.split(r"^\$ ", block, flags=re.MULTILINE)[1:]:
+            command, _, shown = part.replace("\\\n", " ").partition("\n")
+            program, *arguments = shlex.split(command)
+            if program == "designkit" and arguments[0] in ("score", "sample"):
+                outcome = run(*arguments)
+                assert set(shown.splitlines()) <= {
+                    *outcome.stdout.splitlines(),
+                    *outcome.stderr.splitlines(),
+                }, command
+                assert shown
+                tried += 1
+    assert tried >= 7
+    assert run("sample", "yeast-promoter", "-n", 1, "--reward", "run.yaml").exit_code == 0
 
 
 @pytest.mark.parametrize("group", ["samplers", "values"])

@@ -110,17 +110,28 @@ def audit(
     ref: Reference,
     natural: Annotated[
         str | None,
-        typer.Option("--natural", metavar="FILE", help="Natural sequences to compare with."),
+        typer.Option(
+            "--natural",
+            metavar="FILE",
+            help="Natural sequences to compare with; designs of the prior when not given.",
+        ),
     ] = None,
     prior: Annotated[
         str | None,
-        typer.Option("--prior", metavar="MODEL", help="A prior whose designs to compare with."),
+        typer.Option("--prior", metavar="MODEL", help="A prior, whose designs are scored too."),
     ] = None,
     alphabet: options.Alphabet = None,
     length: Annotated[
-        int | None, typer.Option("--length", min=1, help="Of the random sequences.")
+        int | None,
+        typer.Option(
+            "--length",
+            min=1,
+            help="Of random and degenerate sequences; the natural one when not given.",
+        ),
     ] = None,
-    num: Annotated[int, typer.Option("-n", "--num", min=1, help="Sequences of each kind.")] = 256,
+    num: Annotated[
+        int, typer.Option("-n", "--num", min=1, help="Sequences of each kind that is drawn.")
+    ] = 256,
     seed: options.Seed = None,
     device: options.Device = "auto",
     threads: options.Threads = None,

@@ -62,7 +62,8 @@ def values(case: Case) -> str:
         )
     low, high = float(np.nanmin(first)), float(np.nanmax(first))
     span = f"all {low:.4g}" if low == high else f"{low:.4g} to {high:.4g}"
-    return f"{count} of {len(first)} sequences have a score, {span} {output.unit}".rstrip()
+    said = f"{count} of {len(first)} sequences have a score, {span} {output.unit}".rstrip()
+    return said + ("; sequences that differ in it would tell more" if low == high else "")
 
 
 def repeat(case: Case) -> str:
