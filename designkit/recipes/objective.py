@@ -10,11 +10,20 @@ from typing import TYPE_CHECKING, Any
 from pydantic import Field
 
 from designkit.errors import ConfigurationError, RewardError, UsageError
-from designkit.rewards._aggregation import Aggregation
-from designkit.rewards._loader import split_reference, written_reference
-from designkit.rewards._part import Role, WeightedReward
-from designkit.rewards._transforms import AnyTransform, parse_transform
-from designkit.rewards.base import RUN_KEYS, Direction
+from designkit.rewards import (
+    RUN_KEYS,
+    Aggregation,
+    AnyTransform,
+    Direction,
+    Role,
+    WeightedReward,
+    load_reward,
+    parse_transform,
+    score_all,
+    sources,
+    split_reference,
+    written_reference,
+)
 from designkit.settings import Layer, Settings, read_yaml
 
 if TYPE_CHECKING:
@@ -149,8 +158,6 @@ def load_rewards(
     settings: Sequence[RewardSettings], device: torch.device | str
 ) -> list[WeightedReward]:
     """The rewards, models on their device."""
-    from designkit.rewards import load_reward
-
     load = model_loader(device)
     return [
         WeightedReward(
@@ -195,8 +202,6 @@ def fit_transforms(
 
 def _fitted(one: WeightedReward, sequences: list[str], alphabet: Alphabet) -> WeightedReward:
     import numpy as np
-
-    from designkit.rewards import score_all
 
     if one.transform is None or not one.transform.needs_reference:
         return one
@@ -276,8 +281,6 @@ def make_engine(
 
 def rewards_record(rewards: Sequence[WeightedReward]) -> list[dict[str, Any]]:
     """What provenance says of the rewards: what they are, what they are made of, their part."""
-    from designkit.rewards._identity import sources
-
     return [
         {
             "name": one.reward.info.name,

@@ -1,14 +1,25 @@
-"""What is wanted: the reward contract and one file per built-in reward."""
+"""What is wanted: the reward contract, several rewards as one, and one file per built-in reward."""
 
+from designkit.rewards._aggregation import Aggregation
 from designkit.rewards._batches import score_all
 from designkit.rewards._cache import ScoreCache
 from designkit.rewards._conformance import check_reward, time_reward
 from designkit.rewards._conformance.case import Finding
-from designkit.rewards._engine import INFEASIBLE, RewardEngine, Scored
+from designkit.rewards._engine import INFEASIBLE, TABLE_COLUMNS, RewardEngine, Scored
 from designkit.rewards._function import FunctionReward, reward
-from designkit.rewards._loader import load_reward
-from designkit.rewards._part import WeightedReward
+from designkit.rewards._identity import sources
+from designkit.rewards._loader import (
+    GROUP,
+    PREFIXES,
+    load_reward,
+    split_reference,
+    written_reference,
+)
+from designkit.rewards._part import Role, WeightedReward
+from designkit.rewards._transforms import AnyTransform, parse_transform
 from designkit.rewards.base import (
+    RUN_KEYS,
+    Direction,
     Output,
     Reward,
     RewardInfo,
@@ -16,20 +27,32 @@ from designkit.rewards.base import (
 )
 
 __all__ = [
+    "GROUP",
     "INFEASIBLE",
+    "PREFIXES",
+    "RUN_KEYS",
+    "TABLE_COLUMNS",
+    "Aggregation",
+    "AnyTransform",
+    "Direction",
     "Finding",
     "FunctionReward",
     "Output",
     "Reward",
     "RewardEngine",
     "RewardInfo",
+    "Role",
     "ScoreCache",
     "Scored",
     "Scores",
     "WeightedReward",
     "check_reward",
     "load_reward",
+    "parse_transform",
     "reward",
     "score_all",
+    "sources",
+    "split_reference",
     "time_reward",
+    "written_reference",
 ]
