@@ -84,7 +84,7 @@ class TargetStructure(FoldingReward):
         name="target_structure",
         alphabets=("rna", "dna"),
         outputs=(
-            Output("probability", range=(0, 1)),
+            Output("probability", unit="probability", range=(0, 1)),
             Output("distance", unit="base pairs", direction="minimize"),
             Output("defect", unit="fraction", direction="minimize", range=(0, 1)),
         ),
