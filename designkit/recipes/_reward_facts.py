@@ -13,9 +13,7 @@ from pathlib import Path
 from types import ModuleType, NoneType
 from typing import Annotated, Any, Literal, get_args, get_origin
 
-from designkit.rewards._function import FunctionReward
-from designkit.rewards._loader import PREFIXES
-from designkit.rewards.base import Output, Reward, RewardInfo
+from designkit.rewards import PREFIXES, FunctionReward, Output, Reward, RewardInfo
 
 KINDS = {bool: "true|false", int: "whole number", float: "number", str: "text", Path: "file"}
 _BOUNDS = {"ge": "at least", "gt": "above", "le": "at most", "lt": "below"}

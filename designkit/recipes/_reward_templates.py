@@ -6,7 +6,7 @@ import keyword
 from pathlib import Path
 
 from designkit.errors import OutputError, UsageError
-from designkit.rewards._engine import TABLE_COLUMNS
+from designkit.rewards import TABLE_COLUMNS
 
 FUNCTION = '''\
 """NAME: say here in one line what it measures.

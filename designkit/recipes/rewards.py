@@ -12,8 +12,15 @@ from designkit.errors import DesignkitError, RewardError
 from designkit.recipes._reward_check import check_reward_of
 from designkit.recipes._reward_facts import Parameter, RewardFacts, facts_of
 from designkit.recipes._reward_templates import begin_reward
-from designkit.rewards._loader import GROUP, PREFIXES, split_reference
-from designkit.rewards.base import Output, Reward, RewardInfo
+from designkit.rewards import (
+    GROUP,
+    PREFIXES,
+    Output,
+    Reward,
+    RewardInfo,
+    load_reward,
+    split_reference,
+)
 
 __all__ = [
     "COLUMNS",
@@ -80,7 +87,6 @@ def find_reward(ref: str) -> RewardFacts:
         return facts
 
     from designkit.recipes.objective import model_loader
-    from designkit.rewards import load_reward
 
     made = load_reward(ref, load_model=model_loader("cpu"))
     made.close()
