@@ -80,7 +80,7 @@ types: $(VENV)/.installed-dev
 test: $(VENV)/.installed-dev ## The default test suite.
 	$(BIN)/pytest -q
 
-docs: $(VENV)/.installed ## Write docs/cli.md anew from the help texts.
+docs: $(VENV)/.installed ## Write docs/cli.md and docs/builtin-rewards.md anew from the program.
 	$(BIN)/python docs/_generate_cli.py
 
 clean: ## Remove .venv, caches and results.

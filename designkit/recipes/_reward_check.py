@@ -47,7 +47,7 @@ def check_reward_of(
     if source is not None and length is not None:
         raise UsageError("--length is for random sequences; leave out --sequences or --length")
 
-    from designkit.rewards import check_reward, load_reward, time_reward
+    from designkit.rewards import iterate_checks, load_reward, time_reward
 
     set_threads(threads)
     load = model_loader(choose_device(device))
@@ -64,9 +64,11 @@ def check_reward_of(
             sequences = _read(source, alphabet)
         else:
             sequences = random_sequences(alphabet, length or _usual_length(models))
-        findings = check_reward(reward, alphabet, sequences)
-        yield from findings
-        if all(finding.outcome != "failed" for finding in findings):
+        failed = False
+        for finding in iterate_checks(reward, alphabet, sequences):
+            failed |= finding.outcome == "failed"
+            yield finding
+        if not failed:
             yield time_reward(reward, sequences)
     finally:
         reward.close()

@@ -46,8 +46,10 @@ def list_rewards() -> list[RewardFacts]:
         try:
             found = plugins.find(GROUP, name)
             facts.append(facts_of(_reward_class(found, name), name))
-        except DesignkitError as problem:
-            facts.append(RewardFacts(name=name, problem=str(problem)))
+        except Exception as problem:  # whatever another package does wrong
+            known = isinstance(problem, DesignkitError)
+            text = str(problem) if known else f"{type(problem).__name__}: {problem}"
+            facts.append(RewardFacts(name=name, problem=" ".join(text.split())))
     facts += [RewardFacts(name="?", problem=text) for text in plugins.unreadable(GROUP)]
     return facts
 

@@ -3,7 +3,7 @@
 from designkit.rewards._aggregation import Aggregation
 from designkit.rewards._batches import score_all
 from designkit.rewards._cache import ScoreCache
-from designkit.rewards._conformance import check_reward, time_reward
+from designkit.rewards._conformance import check_reward, iterate_checks, time_reward
 from designkit.rewards._conformance.case import Finding
 from designkit.rewards._engine import INFEASIBLE, TABLE_COLUMNS, RewardEngine, Scored
 from designkit.rewards._function import FunctionReward, reward
@@ -47,6 +47,7 @@ __all__ = [
     "Scores",
     "WeightedReward",
     "check_reward",
+    "iterate_checks",
     "load_reward",
     "parse_transform",
     "reward",

@@ -72,17 +72,24 @@ def test_the_list_for_programs(run) -> None:
 
 def test_a_plugin_that_fails_does_not_break_the_list(run, entry_points, folder: Path) -> None:
     Path("broken.py").write_text("import a_library_that_is_not_there\n")
+    Path("odd.py").write_text(
+        "from designkit.rewards import Reward\n\nclass Odd(Reward):\n    settings_type = None\n"
+    )
     entry_points(
-        broken=f"{folder}/broken.py:mine", number="math:pi", room="a_package_that_is_not_there"
+        broken=f"{folder}/broken.py:mine",
+        number="math:pi",
+        odd=f"{folder}/odd.py:Odd",
+        room="a_package_that_is_not_there",
     )
     outcome = run("rewards", "list")
     assert outcome.exit_code == 0
     problems = [row for row in outcome.stdout.splitlines() if "PROBLEM" in row]
-    assert len(problems) == 3
+    assert len(problems) == 4
     assert "broken" in problems[0]
     assert "No module named 'a_library_that_is_not_there'" in problems[0]
     assert "'number' is not a reward" in problems[1]
-    assert "a_package_that_is_not_there" in problems[2]
+    assert "odd" in problems[2]
+    assert "a_package_that_is_not_there" in problems[3]
     assert len(outcome.stdout.splitlines()) == len(plugins.names(GROUP)) + 2
 
 

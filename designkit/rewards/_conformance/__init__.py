@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from designkit.alphabet import Alphabet
 from designkit.errors import RewardError
@@ -52,16 +52,22 @@ def check_reward(reward: Reward, alphabet: Alphabet, sequences: Sequence[str]) -
     Returns:
         One finding for each check. Those that a failed one stands in the way of are left out.
     """
+    return list(iterate_checks(reward, alphabet, sequences))
+
+
+def iterate_checks(
+    reward: Reward, alphabet: Alphabet, sequences: Sequence[str]
+) -> Iterator[Finding]:
+    """The findings of ``check_reward``, each as soon as it is there."""
     import numpy as np
 
     case = Case(reward, alphabet, list(sequences), np.zeros((0, 0)), set())
-    findings: list[Finding] = []
-    with conduct.random_states_kept():
-        for name, check in NEEDED.items():
-            findings.append(_run(name, check, case))
-            if findings[-1].outcome == "failed":
-                return findings
-        return findings + [_run(name, check, case) for name, check in FURTHER.items()]
+    for name, check in (NEEDED | FURTHER).items():
+        with conduct.random_states_kept():
+            finding = _run(name, check, case)
+        yield finding
+        if name in NEEDED and finding.outcome == "failed":
+            return
 
 
 def time_reward(reward: Reward, sequences: Sequence[str], seconds: float = 10.0) -> Finding:
