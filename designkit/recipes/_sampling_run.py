@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from designkit.errors import Interrupted, RewardError
@@ -68,30 +68,48 @@ class SamplingRun:
     def batches(self, should_stop: Callable[[], bool]) -> Iterator[pd.DataFrame]:
         """Tables of finished designs, in order, from the first one that is not done.
 
+        A population is always drawn whole; those of its designs that are done, or more than were
+        asked for, are left out.
+
         Raises:
             Interrupted: ``should_stop`` said so; the batch that was being drawn is given up.
         """
-        for first in range(self.done, self.settings.num, self.settings.batch_size):
-            last = min(first + self.settings.batch_size, self.settings.num)
-            frame = self._score(self._draw(first, last, should_stop), first)
+        size = self.sampler.population
+        rows = -(-self.settings.batch_size // size) * size
+        for start in range(self.done - self.done % size, self.settings.num, rows):
+            end = min(start + rows, -(-self.settings.num // size) * size)
+            first, last = self.done, min(end, self.settings.num)
+            designs, columns = self._draw(start, end, should_stop)
+            kept = slice(first - start, last - start)
+            columns = {name: values[kept] for name, values in columns.items()}
+            frame = self._score(designs[kept], columns, first)
             self.done = last
             yield frame
             if should_stop() and last < self.settings.num:
                 raise Interrupted("stopped between two batches")
 
-    def _draw(self, first: int, last: int, should_stop: Callable[[], bool]) -> list[str]:
-        """Designs ``first`` to ``last - 1``; those of one length are decoded together."""
+    def _draw(
+        self, first: int, last: int, should_stop: Callable[[], bool]
+    ) -> tuple[list[str], dict[str, NDArray[np.float64]]]:
+        """Designs ``first`` to ``last - 1``; those of one length are decoded together.
+
+        Returns:
+            The designs, and what else the method says of them.
+        """
+        import numpy as np
         import torch
 
         from designkit.algorithms.sampling.base import Request
         from designkit.randomness import noise_for
 
         noise = noise_for(self.seed, last - first, start=first, device=self.model.device)
-        length = self.settings.length
+        length, size = self.settings.length, self.sampler.population
         lengths = (
             self.model.length_law.sample(noise) if length is None else [length] * (last - first)
         )
+        lengths = [lengths[row - row % size] for row in range(len(lengths))]
         designs = [""] * (last - first)
+        columns: dict[str, NDArray[np.float64]] = {}
         for one in sorted(set(lengths)):
             rows = torch.tensor([row for row, found in enumerate(lengths) if found == one])
             drawn = self.sampler.sample(
@@ -103,9 +121,14 @@ class SamplingRun:
             written = self.model.alphabet.decode(drawn.tokens.cpu())
             for row, sequence in zip(rows.tolist(), written, strict=True):
                 designs[row] = sequence
-        return designs
+            for name, values in drawn.columns.items():
+                columns.setdefault(name, np.full(len(designs), np.nan))
+                columns[name][rows.numpy()] = values.cpu().numpy()
+        return designs, columns
 
-    def _score(self, sequences: list[str], first: int) -> pd.DataFrame:
+    def _score(
+        self, sequences: list[str], further: Mapping[str, NDArray[np.float64]], first: int
+    ) -> pd.DataFrame:
         import numpy as np
         import pandas as pd
 
@@ -122,7 +145,7 @@ class SamplingRun:
             self.unscored += int(missing.sum())
             self.rewards += scored.reward[scored.feasible].tolist()
             self.infeasible += int((~missing & ~scored.feasible).sum())
-        frame = pd.DataFrame(columns).assign(
+        frame = pd.DataFrame(columns | dict(further)).assign(
             model=self.ref, method=self.settings.method["name"], seed=self.seed
         )
         if self.engine is not None and self.settings.on_invalid == "skip":

@@ -20,6 +20,7 @@ from designkit.errors import (
 from designkit.recipes.console import Console
 from designkit.recipes.objective import (
     ObjectiveSettings,
+    draw_designs,
     load_rewards,
     make_engine,
     rewards_record,
@@ -30,7 +31,9 @@ from designkit.settings import Layer, validate
 
 if TYPE_CHECKING:
     from designkit.algorithms.sampling.base import Sampler
+    from designkit.models.base import DiffusionModel
     from designkit.registry.store import StoredModel
+    from designkit.rewards import RewardEngine
 
 
 class SampleSettings(ObjectiveSettings):
@@ -173,6 +176,8 @@ def run_sample(options: RunOptions, output: OutputOptions) -> int:
             "a rank, a Pareto front or a reward of a population compares designs with each other, "
             "but these are drawn one by one; use transform=quantile, or 'designkit score'"
         )
+    sampler = _with_temperature(sampler, engine, model, settings)
+    same["sampler"] = sampler.model_dump(mode="json")
     console.say(
         f"{settings.num} designs from {stored.ref} by {settings.method['name']} "
         f"({sampler.describe()}), seed {seed}, {device} {model.precision}"
@@ -205,6 +210,22 @@ def run_sample(options: RunOptions, output: OutputOptions) -> int:
     record.finish(**run.counts(writer))
     console.say(run.summary(writer))
     return EXIT_SOME_ITEMS_FAILED if run.unscored else EXIT_OK
+
+
+def _with_temperature(
+    sampler: Sampler, engine: RewardEngine | None, model: DiffusionModel, settings: SampleSettings
+) -> Sampler:
+    """The sampler, with the default of a temperature that must be above 0."""
+    if engine is None or getattr(sampler, "temperature", 0) is not None:
+        return sampler
+    import numpy as np
+
+    rewards = engine.score(draw_designs(model, settings.reference_num, seed=0), monitors=False)
+    within = rewards.reward[rewards.feasible]
+    spread = float(np.std(within, ddof=1)) if len(within) > 1 else 0.0
+    if not spread > 0:
+        raise UsageError("the reward is the same for all designs of the prior: give --alpha")
+    return sampler.model_copy(update={"temperature": float(f"{spread / 5:.3g}")})
 
 
 def _check_lengths(settings: SampleSettings, sampler: Sampler, stored: StoredModel) -> None:

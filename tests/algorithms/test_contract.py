@@ -66,7 +66,10 @@ def engine(kind: Any = g_minus_a) -> RewardEngine:
 
 
 def sampler(name: str, **settings: Any) -> Sampler:
-    found: Sampler = plugins.find("designkit.samplers", name)(**settings)
+    plugin = plugins.find("designkit.samplers", name)
+    if "particles" in plugin.model_fields:
+        settings = {"particles": 4, "temperature": 0.5} | settings
+    found: Sampler = plugin(**settings)
     return found
 
 
@@ -79,8 +82,16 @@ def sample(
     kind: Any = g_minus_a,
     **settings: Any,
 ) -> Tensor:
+    """A design for each row of the noise: where designs come in populations, the first of one."""
     method = sampler(name, **settings)
-    return method.sample(model(network), engine(kind), Request(length), noise).tokens
+    rows = populations(noise, method.population)
+    tokens = method.sample(model(network), engine(kind), Request(length), rows).tokens
+    return tokens[:: method.population]
+
+
+def populations(noise: Noise, size: int) -> Noise:
+    """Each row as the population of its number."""
+    return Noise(noise.seed, (noise.item[:, None] * size + torch.arange(size)).flatten())
 
 
 def check_designs(tokens: Tensor, rows: int, length: int) -> None:
@@ -161,11 +172,12 @@ def test_calls_stay_within_what_is_announced(name: str) -> None:
     for decoding, steps in DECODINGS:
         method = sampler(name, decoding=decoding, steps=steps)
         prior, objective = model(), engine()
-        method.sample(prior, objective, Request(LENGTH), noise_for(7, 10))
+        designs = 10 * method.population
+        method.sample(prior, objective, Request(LENGTH), noise_for(7, designs))
         rows, rewards = method.calls_per_design(LENGTH)
         assert 1 <= prior.counter.calls <= method.steps_for(LENGTH)
-        assert prior.counter.rows <= 10 * rows
-        assert objective.rows_requested <= 10 * rewards
+        assert prior.counter.rows <= designs * rows
+        assert objective.rows_requested <= designs * rewards
         if decoding == "blocks":
             assert prior.counter.calls == method.steps_for(LENGTH)
 

@@ -389,3 +389,44 @@ def test_signals(start: Starter, run, number: signal.Signals) -> None:
     assert run(*line, "-q", "-o", "b.csv").exit_code == 0
     assert Path("a.csv").read_bytes() == Path("b.csv").read_bytes()
     assert meta("a.csv")["calls"]["denoiser_rows"] < meta("b.csv")["calls"]["denoiser_rows"]
+
+
+# ------------------------------------------------------------ populations
+
+
+def test_populations_are_drawn_whole(run, stop_after) -> None:
+    """Batches, their size and an interruption in the middle of a population change nothing."""
+    line = ["sample", "tiny", "-n", 10, "--seed", 4, "--reward", "gc", "--method", "smc"]
+    line += ["--set", "particles=4", "--alpha", 0.1]
+    assert run(*line, "-o", "whole.csv").exit_code == 0
+    whole = pd.read_csv("whole.csv")
+    assert len(whole) == 10
+    first, second, third = (whole["log_normalizer"][rows].unique() for rows in POPULATIONS)
+    assert len(first) == len(second) == len(third) == 1
+    assert len({*first, *second, *third}) == 3
+    for size in (1, 6):
+        assert run(*line, "--batch-size", size, "-o", f"{size}.csv").exit_code == 0
+        assert Path(f"{size}.csv").read_bytes() == Path("whole.csv").read_bytes()
+    stop_after(1)
+    assert run(*line, "--batch-size", 4, "-o", "cut.csv").exit_code == 75
+    part = Path("cut.csv.part")
+    part.write_text("".join(part.read_text().splitlines(keepends=True)[:-1]))
+    stop_after(100)
+    assert run(*line, "--batch-size", 4, "-o", "cut.csv", "--resume").exit_code == 0
+    assert Path("cut.csv").read_bytes() == Path("whole.csv").read_bytes()
+
+
+POPULATIONS = (slice(0, 4), slice(4, 8), slice(8, 10))
+
+
+def test_the_temperature_of_a_population_is_measured(run) -> None:
+    line = ["sample", "tiny", "-n", 4, "--seed", 4, "--reward", "gc", "--method", "nested_is"]
+    line += ["--set", "particles=4", "--set", "candidates=2"]
+    outcome = run(*line, "-o", "x.csv")
+    assert outcome.exit_code == 0, outcome.stderr
+    run("sample", "tiny", "-n", 256, "--seed", 0, "-o", "prior.csv")
+    prior = pd.read_csv("prior.csv")["sequence"]
+    share = prior.map(lambda s: (s.count("G") + s.count("C")) / len(s))
+    measured = meta("x.csv")["sampler"]["temperature"]
+    assert measured == pytest.approx(share.std(ddof=1) / 5, rel=0.01)
+    assert f"temperature {measured}" in outcome.stderr

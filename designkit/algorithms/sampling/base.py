@@ -12,8 +12,8 @@ them comparable and cheap:
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from pydantic import Field
@@ -39,6 +39,10 @@ Select = Callable[["Tensor", int, "Tensor"], "Tensor"]
 child that each of these rows keeps, (A,) int64."""
 
 
+Resample = Callable[[int], "Tensor"]
+"""The step to the state that goes on in each place, (B,) int64."""
+
+
 @dataclass(frozen=True)
 class Request:
     """Designs of one length that are decoded together.
@@ -58,9 +62,11 @@ class Designs:
 
     Attributes:
         tokens: (B, L) int64, no mask left.
+        columns: (B,) float64 each, what else the method says of a design.
     """
 
     tokens: Tensor
+    columns: Mapping[str, Tensor] = field(default_factory=dict)
 
 
 class Sampler(Settings):
@@ -83,6 +89,11 @@ class Sampler(Settings):
         """Whether the method cannot run without a reward."""
         return True
 
+    @property
+    def population(self) -> int:
+        """Designs that are decoded together because they depend on each other; 1: none do."""
+        return 1
+
     @abstractmethod
     def sample(
         self, model: DiffusionModel, reward: Objective | None, request: Request, noise: Noise
@@ -93,7 +104,8 @@ class Sampler(Settings):
             model: the prior.
             reward: what to raise; None only where ``needs_reward`` is False.
             request: what is asked for.
-            noise: of B designs; a design depends on its own row alone.
+            noise: of B designs, whole populations; a design depends on its population's rows
+                alone.
         """
 
     @abstractmethod
@@ -129,6 +141,7 @@ class Sampler(Settings):
         candidates: int = 1,
         value: Value | None = None,
         select: Select | None = None,
+        resample: Resample | None = None,
     ) -> Tensor:
         """Decode a batch from noise.
 
@@ -139,6 +152,7 @@ class Sampler(Settings):
             candidates: children of each state in each step.
             value: what children are worth; not asked when ``select`` is None.
             select: which child goes on; None takes the first.
+            resample: asked after every step which states go on; None keeps each in its place.
 
         Returns:
             (B, L) int64 clean tokens.
@@ -160,23 +174,24 @@ class Sampler(Settings):
                 if model.time_conditioned:  # time alone changes the guess
                     changing = torch.ones_like(changing)
                 active = changing.nonzero().squeeze(1)
-                if not len(active):
-                    continue
-                rows = plan.rows(active)
-                children = model.process.propose(
-                    x_t[active], probs[active], rows, step, noise.rows(active), candidates
-                )  # (A, M, L)
-                flat = children.flatten(0, 1)
-                done = step == plan.steps - 1
-                if done:
-                    child_probs = model.process.certain(flat)
-                else:
-                    child_probs = _predict_distinct(model, flat, plan.times[step + 1])
-                kept = torch.arange(len(active), device=x_t.device) * candidates
-                if select is not None and value is not None:
-                    values = value(flat, child_probs).view(len(active), candidates)
-                    kept = kept + select(values, step, active)
-                x_t[active], probs[active] = flat[kept], child_probs[kept]
+                if len(active):
+                    rows = plan.rows(active)
+                    children = model.process.propose(
+                        x_t[active], probs[active], rows, step, noise.rows(active), candidates
+                    )  # (A, M, L)
+                    flat = children.flatten(0, 1)
+                    if step == plan.steps - 1:
+                        child_probs = model.process.certain(flat)
+                    else:
+                        child_probs = _predict_distinct(model, flat, plan.times[step + 1])
+                    kept = torch.arange(len(active), device=x_t.device) * candidates
+                    if select is not None and value is not None:
+                        values = value(flat, child_probs).view(len(active), candidates)
+                        kept = kept + select(values, step, active)
+                    x_t[active], probs[active] = flat[kept], child_probs[kept]
+                if resample is not None:  # a state takes its order of decoding along
+                    order = resample(step)
+                    x_t, probs, plan = x_t[order], probs[order], plan.rows(order)
             return x_t
 
 

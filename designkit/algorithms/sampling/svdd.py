@@ -12,10 +12,8 @@ from typing import TYPE_CHECKING
 
 from pydantic import Field
 
-from designkit import plugins
 from designkit.algorithms.sampling.base import Designs, Request, Sampler, without_nan
-from designkit.algorithms.values.base import Objective, ValueEstimator
-from designkit.settings import Layer, validate
+from designkit.algorithms.values.base import Objective, ValueEstimator, estimator
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -40,20 +38,17 @@ class SVDD(Sampler):
 
     def estimator(self) -> ValueEstimator:
         """The value estimator that ``value`` names."""
-        found: ValueEstimator = validate(
-            plugins.find("designkit.values", self.value), Layer("value")
-        )
-        return found
+        return estimator(self.value)
 
     def sample(
         self, model: DiffusionModel, reward: Objective | None, request: Request, noise: Noise
     ) -> Designs:
         """See ``Sampler.sample``."""
         assert reward is not None
-        objective, estimator = reward, self.estimator()
+        objective, valued = reward, self.estimator()
 
         def value(x_s: Tensor, x_0_probs: Tensor) -> Tensor:
-            return estimator.values(objective, x_s, x_0_probs, self.temperature)
+            return valued.values(objective, x_s, x_0_probs, self.temperature)
 
         def select(values: Tensor, step: int, active: Tensor) -> Tensor:
             return self.select(values, noise.rows(active).at(step))

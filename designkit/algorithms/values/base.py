@@ -9,7 +9,8 @@ from __future__ import annotations
 from abc import abstractmethod
 from typing import TYPE_CHECKING, Protocol
 
-from designkit.settings import Settings
+from designkit import plugins
+from designkit.settings import Layer, Settings, validate
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -41,3 +42,13 @@ class ValueEstimator(Settings):
         Returns:
             (N,) float64.
         """
+
+
+def estimator(name: str) -> ValueEstimator:
+    """The value estimator of a name, with its default settings.
+
+    Raises:
+        UsageError: there is none.
+    """
+    found: ValueEstimator = validate(plugins.find("designkit.values", name), Layer("value"))
+    return found
