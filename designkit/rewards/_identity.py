@@ -31,11 +31,12 @@ def identity(reward: Reward) -> tuple[str, str]:
     Where a file lies is not part of it, what it holds is.
     """
     info = reward.info
-    paths = {key for key, value in dict(reward.settings).items() if isinstance(value, Path)}
+    left_out = {key for key, value in dict(reward.settings).items() if isinstance(value, Path)}
+    left_out |= type(reward).speed_parameters
     parts: dict[str, Any] = {
         "name": info.name,
         "version": info.version,
-        "params": {key: value for key, value in info.params.items() if key not in paths},
+        "params": {key: value for key, value in info.params.items() if key not in left_out},
         "outputs": [output.name for output in info.outputs],
         "sources": sorted(sources(reward).values()),
     }

@@ -125,6 +125,7 @@ class Reward(ABC):
         template: the info without parameters: all that can be said before one is made.
         settings_type: the parameters it takes. Files among them are to be of the type ``Path``:
             what they hold is part of the reward's identity.
+        speed_parameters: parameters that change how fast it scores, and never the values.
         needs_models: the constructor also takes ``load_model``, which gives the prior or predictor
             that a reference names.
         info: the template with the parameters, unless the constructor replaces it.
@@ -135,6 +136,7 @@ class Reward(ABC):
 
     template: ClassVar[RewardInfo | None] = None
     settings_type: ClassVar[type[Settings]] = Settings
+    speed_parameters: ClassVar[frozenset[str]] = frozenset()
     needs_models: ClassVar[bool] = False
     info: RewardInfo
     settings: Settings

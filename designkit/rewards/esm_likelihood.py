@@ -53,6 +53,7 @@ class EsmLikelihood(Reward):
         ),
     )
     settings_type = EsmLikelihoodSettings
+    speed_parameters = frozenset({"device"})
     settings: EsmLikelihoodSettings
 
     def __init__(self, **parameters: Any):

@@ -40,6 +40,7 @@ class Exec(OutsideReward):
 
     template = RewardInfo(name="exec", cost="expensive")
     settings_type = ExecSettings
+    speed_parameters = frozenset({"timeout", "workers", "in_flight"})
     settings: ExecSettings
 
     def __init__(self, **parameters: object):

@@ -59,6 +59,7 @@ class Exec1(OutsideReward):
 
     template = RewardInfo(name="exec1", cost="expensive")
     settings_type = Exec1Settings
+    speed_parameters = frozenset({"timeout", "max_batch"})
     settings: Exec1Settings
 
     def __init__(self, **parameters: object):

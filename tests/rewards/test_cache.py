@@ -84,6 +84,14 @@ def test_rewards_are_told_apart_by_what_they_are(plugin: Path, tmp_path: Path) -
     assert identity(there)[0] == identity(load_reward(refs[2]))[0]
 
 
+def test_how_fast_a_reward_scores_is_not_what_it_is() -> None:
+    one, other, third = (
+        identity(load_reward(f"exec:cat?{query}"))[0]
+        for query in ("workers=1", "workers=2&timeout=7", "unit=m")
+    )
+    assert one == other != third
+
+
 def test_only_steady_rewards_are_kept(tmp_path: Path) -> None:
     path = tmp_path / "noisy.py"
     path.write_text(
