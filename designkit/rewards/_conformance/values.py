@@ -58,7 +58,7 @@ def values(case: Case) -> str:
         reasons = score_all(case.reward, case.sequences[:1]).errors
         raise Failed(
             f"none of {len(first)} sequences has a score ({reasons[0]}): check with sequences that "
-            "should have one"
+            "should have one (--length, --sequences)"
         )
     low, high = float(np.nanmin(first)), float(np.nanmax(first))
     span = f"all {low:.4g}" if low == high else f"{low:.4g} to {high:.4g}"
