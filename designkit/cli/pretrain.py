@@ -32,6 +32,13 @@ def pretrain(
             help="'cluster' (near-duplicates stay together) or a column whose values do.",
         ),
     ] = None,
+    adversarial: Annotated[
+        bool,
+        typer.Option(
+            "--adversarial",
+            help="Teach a predictor not to score repeats, truncated and shuffled sequences high.",
+        ),
+    ] = False,
     alphabet: options.Alphabet = None,
     preset: options.Preset = None,
     config: options.Config = None,
@@ -56,6 +63,7 @@ def pretrain(
         "data.labels": {one: {} for one in label} if label else None,
         "kind": "predictor" if label else None,
         "split.by": group,
+        "adversarial": {} if adversarial else None,
         "alphabet": alphabet,
         "precision": None if precision == "auto" else precision,
     }

@@ -290,6 +290,8 @@ class Predictor:
         reverse_complement: average the predictions of both strands.
         flanks: constant sequences that stand left and right of every sequence in the construct
             that was measured; the networks see them too.
+        calibration: for each output, factor a and constant b with which a s^2 + b is the variance
+            of the error, s being the standard deviation over the members; none leaves s as it is.
     """
 
     members: Sequence[nn.Module]
@@ -302,6 +304,7 @@ class Predictor:
     flanks: tuple[str, str] = ("", "")
     name: str = ""
     sha256: str = ""
+    calibration: Sequence[tuple[float, float]] = ()
     counter: CallCounter = field(default_factory=CallCounter)
 
     def __post_init__(self) -> None:
@@ -330,6 +333,16 @@ class Predictor:
 
         with torch.inference_mode():
             return self.predict_relaxed(one_hot(tokens, self.alphabet.size))
+
+    def uncertainty(self, predicted: Tensor) -> Tensor:
+        """Standard deviation of the error (B, outputs) of (B, members, outputs) predictions."""
+        import torch
+
+        spread: Tensor = predicted.cpu().double().std(1)  # some devices have no float64
+        known = self.calibration or [(1.0, 0.0)] * len(self.outputs)
+        factor, constant = torch.tensor(known, dtype=torch.float64).T
+        variance: Tensor = factor * spread**2 + constant
+        return variance.sqrt()
 
     def predict_relaxed(self, probs: Tensor) -> Tensor:
         """Predicted labels of (B, L, K) letter probabilities, (B, members, outputs); autograd.

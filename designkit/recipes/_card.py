@@ -35,6 +35,10 @@ def card_text(name: str, card: dict[str, Any]) -> str:
     ]
     test = card["metrics"]["test"]
     lines += _prior_table(test) if kind == "prior" else _predictor_tables(test)
+    if "calibration" in card["metrics"]:
+        lines += _calibration_tables(card)
+    if "audit" in card["metrics"]:
+        lines += _audit_tables(card)
     return "\n".join(lines) + "\n"
 
 
@@ -81,4 +85,57 @@ def _predictor_tables(test: dict[str, Any]) -> list[str]:
                     for group, found in groups.items()
                 ]
                 lines.append("")
+    return lines
+
+
+def _calibration_tables(card: dict[str, Any]) -> list[str]:
+    lines = [
+        "## Stated errors",
+        "",
+        "The variance of the error is a s² + b, s being the standard deviation over the members; "
+        "a and b are fitted on validation rows. On test rows:",
+        "",
+        "| output | a | b | deviation | mean -log likelihood | within 68 % | within 95 % |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for fitted, (output, figures) in zip(
+        card["calibration"], card["metrics"]["calibration"].items(), strict=True
+    ):
+        for name, what in (("before", "s"), ("after", "calibrated")):
+            found = figures[name]
+            lines.append(
+                f"| {output} | {fitted['factor']:.3g} | {fitted['constant']:.3g} | {what} "
+                f"| {found['nll']:.3f} | {100 * found['coverage_68']:.0f} % "
+                f"| {100 * found['coverage_95']:.0f} % |"
+            )
+    return [*lines, ""]
+
+
+def _audit_tables(card: dict[str, Any]) -> list[str]:
+    adversarial = card["training"]["settings"].get("adversarial")
+    lines = ["## Audit", ""]
+    if adversarial:
+        lines += [
+            f"Trained with degenerate sequences ({adversarial['share']:g} of each batch): repeats "
+            "and truncated sequences are not to be predicted above quantile "
+            f"{adversarial['ceiling']:g} of the training labels, shuffled ones not above "
+            f"{adversarial['shuffled_ceiling']:g}. This is a margin of safety, not a measurement: "
+            "some repeats may truly be good.",
+            "",
+        ]
+    for output, found in card["metrics"]["audit"].items():
+        lines += [
+            f"`{output}`: {found['sentence']}. Natural ones: {found['natural']}.",
+            "",
+            "| class | sequences | median | best | beyond the percentile |",
+            "|---|---|---|---|---|",
+        ]
+        for name, figures in found["classes"].items():
+            share, median, best = figures["share"], figures["median"], figures["best"]
+            if share["count"]:
+                lines.append(
+                    f"| {name} | {share['count']} | {median:.3g} | {best:.3g} "
+                    f"| {100 * share['share']:.1f} % |"
+                )
+        lines.append("")
     return lines

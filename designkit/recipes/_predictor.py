@@ -6,11 +6,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+import torch.nn.functional as functional
 
+from designkit.metrics.calibration import calibrate_variance, error_figures
 from designkit.metrics.regression import bootstrap_interval, pearson, r_squared, spearman
 from designkit.metrics.ridge import RidgeKmer
 from designkit.models.base import LengthLaw, Predictor, one_hot
-from designkit.recipes._training_data import TrainingData, TrainingExamples
+from designkit.randomness import Noise
+from designkit.recipes._audit import run_classes
+from designkit.recipes._negatives import Negatives
+from designkit.recipes._training_data import TrainingData, TrainingExamples, encode_padded
 from designkit.recipes.training import as_stored, build_seeded, with_stored_weights
 
 if TYPE_CHECKING:
@@ -18,9 +23,11 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from designkit.alphabet import Alphabet
-    from designkit.randomness import Noise
     from designkit.recipes.pretrain import PretrainRequest
-    from designkit.recipes.pretrain_settings import PretrainSettings
+    from designkit.recipes.pretrain_settings import AdversarialSettings, PretrainSettings
+
+AUDITED = 500
+"""Sequences of each class that an audit draws."""
 
 METRICS = {"pearson": pearson, "spearman": spearman, "r_squared": r_squared}
 
@@ -56,6 +63,7 @@ class PredictorTask:
         predictor: how inputs and labels are laid out; its members are not used.
         examples: what of the training rows is shown.
         mutation_rate: share of letters replaced by random ones in training.
+        adversarial: negatives added to each batch, None for none.
     """
 
     def __init__(
@@ -64,6 +72,7 @@ class PredictorTask:
         predictor: Predictor,
         examples: TrainingExamples,
         mutation_rate: float = 0.0,
+        adversarial: AdversarialSettings | None = None,
     ):
         self.data = data
         self.predictor = predictor
@@ -73,19 +82,37 @@ class PredictorTask:
         self.labels = ((torch.tensor(data.labels) - predictor.mean) / predictor.scale).float()
         weights = torch.tensor(data.weights).float()
         self.weights = weights / weights[data.rows("train")].mean()
+        self._negatives = (
+            Negatives(data, self.labels, predictor, adversarial) if adversarial else None
+        )
 
     def loss(self, module: nn.Module, rows: Tensor, noise: Noise) -> Tensor:
-        """Squared error of examples (B,), averaged over the measured outputs."""
+        """Squared error of examples (B,), averaged over the measured outputs.
+
+        Negatives go through the network with the examples; the one-sided error of the n-th is
+        added to that of the n-th example.
+        """
+        count = len(rows)
         chosen = self._examples.rows(rows, noise)
-        tokens = self._mutated(self.data.tokens[chosen].to(rows.device), noise)
-        strands = self._strands(tokens, self.data.lengths[chosen])
+        tokens, lengths = self.data.tokens[chosen], self.data.lengths[chosen]
+        if self._negatives is not None:
+            noise = self._negatives.extended(noise)
+            added = Noise(noise.seed, noise.item[count:].cpu(), noise.step, 1)
+            negatives, cut, ceiling = self._negatives.draw(chosen[: len(added.item)], added)
+            tokens, lengths = torch.cat([tokens, negatives]), torch.cat([lengths, cut])
+        strands = self._strands(self._mutated(tokens.to(rows.device), noise), lengths)
         x = strands[0]
         if len(strands) == 2:
             x = x.where(noise.uniform("strand")[:, None, None] < 0.5, strands[1])
+        predicted = module(x).float()
         labels = self.labels[chosen].to(rows.device)
         known = ~labels.isnan()
-        squared: Tensor = (module(x).float() - labels.nan_to_num()) ** 2 * known
-        return squared.sum(1) / known.sum(1) * self.weights[chosen].to(rows.device)
+        squared: Tensor = (predicted[:count] - labels.nan_to_num()) ** 2 * known
+        loss = squared.sum(1) / known.sum(1) * self.weights[chosen].to(rows.device)
+        if self._negatives is not None:
+            excess = self._negatives.excess(predicted[count:], ceiling)
+            loss = loss + functional.pad(excess, (0, count - len(excess)))
+        return loss
 
     def _mutated(self, tokens: Tensor, noise: Noise) -> Tensor:
         if not self.mutation_rate:
@@ -122,15 +149,23 @@ class PredictorTask:
 
     def predict(self, members: list[nn.Module], rows: Tensor) -> NDArray[np.float64]:
         """Ensemble mean in label units, (N, outputs)."""
+        mean: NDArray[np.float64] = self.predict_members(members, rows).mean(axis=1)
+        return mean
+
+    def predict_members(self, members: list[nn.Module], rows: Tensor) -> NDArray[np.float64]:
+        """What each member predicts, in label units, (N, members, outputs)."""
         predictor = self.predictor.with_members(members)
-        lengths = self.data.lengths[rows]
-        predicted = np.zeros((len(rows), len(predictor.outputs)))
-        for length in lengths.unique().tolist():
-            of_length = lengths == length
-            tokens = self.data.tokens[rows[of_length], :length].to(predictor.device)
-            values = predictor.predict(tokens).mean(1)
-            predicted[of_length.numpy()] = values.double().cpu().numpy()
-        return predicted
+        return predict_padded(predictor, self.data.tokens[rows], self.data.lengths[rows])
+
+
+def predict_padded(predictor: Predictor, tokens: Tensor, lengths: Tensor) -> NDArray[np.float64]:
+    """What each member predicts of padded tokens, in label units, (N, members, outputs)."""
+    predicted = np.zeros((len(tokens), len(predictor.members), len(predictor.outputs)))
+    for length in lengths.unique().tolist():
+        of_length = lengths == length
+        values = predictor.predict(tokens[of_length, :length].to(predictor.device))
+        predicted[of_length.numpy()] = values.cpu().double().numpy()
+    return predicted
 
 
 def predictor_metrics(
@@ -162,6 +197,68 @@ def predictor_metrics(
                 predicted[known, place],
             )
         report[str(output["name"])] = figures
+    return report
+
+
+def calibrate(
+    task: PredictorTask, members: list[nn.Module]
+) -> tuple[list[dict[str, float]], dict[str, Any]]:
+    """The variance of the error from that of an ensemble, fitted on validation rows.
+
+    Returns:
+        For each output, factor and constant as in ``Predictor.calibration``; and for each output
+        by name how well deviations state the errors of test rows, before and after.
+    """
+    valid, test = (task.data.rows(part) for part in ("valid", "test"))
+    fitted, report = [], {}
+    for place, output in enumerate(task.predictor.outputs):
+        factor, constant = calibrate_variance(*_errors(task, members, valid, place))
+        fitted.append({"factor": factor, "constant": constant})
+        errors, spread = _errors(task, members, test, place)
+        report[str(output["name"])] = {
+            "rows": len(errors),
+            "before": error_figures(errors, spread),
+            "after": error_figures(errors, np.sqrt(factor * spread**2 + constant)),
+        }
+    return fitted, report
+
+
+def _errors(
+    task: PredictorTask, members: list[nn.Module], rows: Tensor, place: int
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Errors of the ensemble mean and deviations of the members, on rows that were measured."""
+    truth = task.data.labels[rows.numpy(), place]
+    known = ~np.isnan(truth)
+    predicted = task.predict_members(members, rows[torch.from_numpy(known)])[:, :, place]
+    return truth[known] - predicted.mean(axis=1), predicted.std(axis=1, ddof=1)
+
+
+def audit_predictor(task: PredictorTask, members: list[nn.Module]) -> dict[str, Any]:
+    """Can it be fooled? Validation and test rows are the natural sequences.
+
+    Returns:
+        For each output by name, the figures of the audit.
+    """
+    predictor = task.predictor.with_members(members)
+    held_out = task.data.frame["split"].isin(["valid", "test"])
+    natural = task.data.frame.loc[held_out, "sequence"].tolist()
+    report = {}
+    for place, output in enumerate(predictor.outputs):
+
+        def score(_: str, sequences: list[str], place: int = place) -> NDArray[np.float64]:
+            padded = encode_padded(sequences, predictor.alphabet)
+            mean: NDArray[np.float64] = predict_padded(predictor, *padded)[:, :, place].mean(1)
+            return mean
+
+        result = run_classes(
+            score,
+            predictor.alphabet,
+            natural,
+            sign=-1 if output["direction"] == "minimize" else 1,
+            num=AUDITED,
+            seed=0,
+        )
+        report[str(output["name"])] = {"natural": "validation and test rows", **result.to_dict()}
     return report
 
 
@@ -219,7 +316,9 @@ def train_predictor(
         examples = TrainingExamples(
             data, settings.balance_groups, seed if settings.bootstrap else None
         )
-        task = PredictorTask(data, predictor, examples, settings.mutation_rate)
+        task = PredictorTask(
+            data, predictor, examples, settings.mutation_rate, settings.adversarial
+        )
         network = build_seeded(
             lambda: request.architecture.build(alphabet.size, len(predictor.outputs), canvas), seed
         )
@@ -229,7 +328,11 @@ def train_predictor(
         weights |= {f"member_{number}.{key}": value for key, value in stored.items()}
         networks.append(with_stored_weights(network, stored))
         best.append(result.state.best_update)
-    test = predictor_metrics(task, networks, settings.data.report_by)
+    metrics: dict[str, Any] = {"test": predictor_metrics(task, networks, settings.data.report_by)}
+    calibration: list[dict[str, float]] = []
+    if len(networks) > 1:  # a single network has no spread
+        calibration, metrics["calibration"] = calibrate(task, networks)
+    metrics["audit"] = audit_predictor(task, networks)
     return weights, {
         "kind": "predictor",
         "outputs": list(predictor.outputs),
@@ -238,5 +341,6 @@ def train_predictor(
         "length_law": predictor.length_law.to_dict(),
         "reverse_complement": settings.reverse_complement,
         "flanks": list(settings.flanks),
-        "metrics": {"test": test, "best_update": best},
+        "calibration": calibration,
+        "metrics": {**metrics, "best_update": best},
     }

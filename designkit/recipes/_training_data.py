@@ -156,7 +156,7 @@ def load_training_data(
     frame = merged.assign(split=split, group=groups)[split != ""].reset_index(drop=True)
     counts["outside part"] = len(merged) - len(frame)
     counts["used"] = len(frame)
-    tokens, lengths = _encode(frame["sequence"].tolist(), alphabet)
+    tokens, lengths = encode_padded(frame["sequence"].tolist(), alphabet)
     weights = pd.Series(1.0, frame.index)
     if wanted.weight:
         weights = _numbers(frame, wanted.weight, sources)
@@ -270,7 +270,8 @@ def _merge_duplicates(frame: pd.DataFrame) -> pd.DataFrame:
     return first.reset_index(drop=True)
 
 
-def _encode(sequences: Sequence[str], alphabet: Alphabet) -> tuple[Tensor, Tensor]:
+def encode_padded(sequences: Sequence[str], alphabet: Alphabet) -> tuple[Tensor, Tensor]:
+    """Tokens (N, longest), 0 at padding, and lengths (N,) of at least one sequence."""
     symbols = [len(alphabet.split(sequence)) for sequence in sequences]
     lengths = torch.tensor(symbols, dtype=torch.int64)
     tokens = torch.zeros(len(sequences), int(lengths.max()), dtype=torch.int64)

@@ -67,6 +67,28 @@ class CardSettings(Settings):
     licence: str = ""
 
 
+class AdversarialSettings(Settings):
+    """Sequences without a label that a predictor must not score high, mixed into its training.
+
+    Tandem repeats, truncated and dinucleotide-shuffled training sequences are made anew for every
+    update. What they would measure is unknown, and some repeats are truly good: the error is
+    one-sided, max(0, prediction - ceiling)^2, a margin of safety and no measurement.
+
+    Attributes:
+        share: of them, added to each batch; what they cost in time.
+        weight: of the error of one of them, an example's being 1.
+        ceiling: quantile of the training labels, in the better direction, that repeats and
+            truncated sequences may reach.
+        shuffled_ceiling: the quantile for shuffled copies of sequences that are better than it;
+            composition alone may make a sequence good.
+    """
+
+    share: float = Field(0.125, gt=0, le=1)
+    weight: float = Field(4.0, gt=0)
+    ceiling: float = Field(0.5, ge=0, le=1)
+    shuffled_ceiling: float = Field(0.9, ge=0, le=1)
+
+
 class PretrainSettings(Settings):
     """Everything that determines a trained model, apart from its data and its seed.
 
@@ -84,6 +106,7 @@ class PretrainSettings(Settings):
             often, whatever its size.
         mutation_rate: share of letters replaced by random ones whenever a predictor is shown a
             training sequence.
+        adversarial: degenerate sequences that a predictor learns not to score high; null for none.
         reverse_complement: both strands are examples; a predictor averages over them.
         flanks: constant sequences left and right of every sequence, seen by a predictor.
         precision: arithmetic of training; ``auto`` is bf16 where the device has it.
@@ -102,6 +125,7 @@ class PretrainSettings(Settings):
     bootstrap: bool = False
     balance_groups: bool = False
     mutation_rate: float = Field(0.0, ge=0, lt=1)
+    adversarial: AdversarialSettings | None = None
     reverse_complement: bool = False
     flanks: tuple[str, str] = ("", "")
     precision: Literal["auto", "fp32", "bf16"] = "auto"
@@ -112,7 +136,7 @@ class PretrainSettings(Settings):
     def _check_kind(self) -> Self:
         if self.kind == "predictor" and not self.data.labels:
             raise ValueError("a predictor needs data.labels (--label COLUMN)")
-        predictor_only = ("members", "bootstrap", "flanks", "mutation_rate")
+        predictor_only = ("members", "bootstrap", "flanks", "mutation_rate", "adversarial")
         for_other = predictor_only if self.kind == "prior" else ("process",)
         given = [name for name in for_other if name in self.model_fields_set]
         if given:

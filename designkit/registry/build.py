@@ -87,6 +87,7 @@ def load_predictor(stored: StoredModel, device: torch.device | str = "cpu") -> P
         flanks=(flanks[0], flanks[1]),
         name=stored.name,
         sha256=stored.sha256,
+        calibration=[(one["factor"], one["constant"]) for one in card.get("calibration", [])],
     )
 
 

@@ -31,7 +31,10 @@ class PredictorSettings(Settings):
 
 
 class PredictorReward(Reward):
-    """Mean of an ensemble's members in label units; their standard deviation is recorded beside it.
+    """Mean of an ensemble's members in label units; the standard deviation of its error beside it.
+
+    The members' standard deviation s understates the error. Where the model was calibrated on
+    held-out rows, the deviation is sqrt(a s^2 + b), that of a measurement around the prediction.
 
     Args:
         load_model: gives the predictor of a reference.
@@ -109,10 +112,10 @@ class PredictorReward(Reward):
                     errors[row] = f"length {length}; {self.settings.model!r} was trained on {known}"
                 continue
             predicted = predictor.predict(torch.from_numpy(tokens).to(predictor.device))
-            members = predicted[:, :, self._output].double().cpu().numpy()  # (n, members)
+            members = predicted[:, :, self._output].cpu().double().numpy()  # (n, members)
             values[rows, 0] = members.mean(axis=1)
             if self._ensemble:
-                values[rows, 1] = members.std(axis=1, ddof=1)
+                values[rows, 1] = predictor.uncertainty(predicted)[:, self._output].numpy()
         return Scores(values, errors)
 
     def score_relaxed(self, probs: Tensor, valid: Tensor | None = None) -> Tensor:

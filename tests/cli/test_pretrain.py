@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import random
 import re
@@ -29,7 +30,13 @@ PREDICTOR = (
     "members: 2\nbootstrap: true\nreverse_complement: true\nmutation_rate: 0.05\n"
 )
 CONV_GRU = "architecture: {name: conv_gru, channels: 8, dilations: [1], hidden: 4, head: 8}\n"
-CONFIGS = {"prior": PRIOR, "transformer": TRANSFORMER, "predictor": PREDICTOR, "gru": CONV_GRU}
+CONFIGS = {
+    "prior": PRIOR,
+    "transformer": TRANSFORMER,
+    "predictor": PREDICTOR,
+    "adversarial": PREDICTOR,
+    "gru": CONV_GRU,
+}
 
 
 @pytest.fixture(autouse=True)
@@ -54,7 +61,8 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, models: Path) -> Pat
 
 
 def line_for(kind: str, name: str, data: str = "fixed.csv") -> list[str]:
-    label = ["--label", "activity"] if kind in ("predictor", "gru") else []
+    label = ["--label", "activity"] if kind in ("predictor", "adversarial", "gru") else []
+    label += ["--adversarial"] if kind == "adversarial" else []
     return ["pretrain", "--data", data, "--name", name, "--config", f"{kind}.yaml", *label]
 
 
@@ -87,9 +95,9 @@ def stop_at(monkeypatch: pytest.MonkeyPatch):
     return install
 
 
-@pytest.mark.parametrize("kind", ["prior", "predictor"])
+@pytest.mark.parametrize("kind", ["prior", "predictor", "adversarial"])
 def test_stops_and_resumes_end_in_the_same_weights(run, home: Path, stop_at, kind: str) -> None:
-    members = {"prior": ["."], "predictor": ["member_0", "member_1"]}[kind]
+    members = ["."] if kind == "prior" else ["member_0", "member_1"]
     stop_at(100_000)
     assert run(*line_for(kind, "whole"), "--seed", 7, "-q").exit_code == 0
     # 3: before any checkpoint or evaluation; 9, 13: on neither; 24: the last of a member.
@@ -195,7 +203,7 @@ def test_a_run_is_resumed_only_as_it_was_started(run, home: Path, stop_at) -> No
     assert weights(home, "a") == finished
 
 
-@pytest.mark.parametrize("kind", ["prior", "transformer", "predictor", "gru"])
+@pytest.mark.parametrize("kind", ["prior", "transformer", "predictor", "adversarial", "gru"])
 def test_sequences_of_several_lengths(run, home: Path, kind: str) -> None:
     outcome = run(*line_for(kind, "m", "varied.csv"), "--seed", 1, "--set", "optimizer.updates=6")
     assert outcome.exit_code == 0, outcome.stderr
@@ -260,6 +268,65 @@ def test_card_of_a_predictor(run, home: Path) -> None:
     outcome = run("sample", "tiny", "-n", 2, "--method", "svdd", "--reward", "model:m#activity")
     assert outcome.exit_code == 0
     assert "m_activity=" in outcome.stdout
+
+
+def test_a_predictor_is_calibrated_and_audited(run, home: Path) -> None:
+    assert run(*line_for("predictor", "m"), "--seed", 1, "-q").exit_code == 0
+    found = card(home, "m")
+    [fitted] = found["calibration"]
+    figures = found["metrics"]["calibration"]["activity"]
+    assert figures["after"]["nll"] < figures["before"]["nll"]
+    natural = found["metrics"]["audit"]["activity"]["classes"]["natural"]["share"]
+    held_out = [found["training"]["split"][part]["rows"] for part in ("valid", "test")]
+    assert natural["count"] == sum(held_out)
+    shown = run("models", "show", "m").stdout
+    assert found["metrics"]["audit"]["activity"]["sentence"] in shown
+    assert "| activity |" in shown
+    assert "Trained with degenerate sequences" not in shown
+
+    # The deviation beside a prediction is that of the members, calibrated.
+    scored = run("score", "fixed.csv", "--reward", "model:m", "--format", "csv", "-q").stdout
+    path = home / "models" / "m" / "1" / "model.json"
+    text = json.dumps({**found, "calibration": []})
+    path.write_text(text)  # as stored by versions that did not calibrate
+    plain = run("score", "fixed.csv", "--reward", "model:m", "--format", "csv", "-q").stdout
+
+    def deviations(table: str) -> list[float]:
+        rows = list(csv.DictReader(table.splitlines()))
+        return [float(row["m_std"]) for row in rows]
+
+    expected = [(fitted["factor"] * s**2 + fitted["constant"]) ** 0.5 for s in deviations(plain)]
+    assert deviations(scored) == pytest.approx(expected, rel=1e-4)
+
+
+LAZY = (
+    "architecture: {name: cnn, channels: 8, dilations: [1], slots: 0, head: 8}\n"
+    "optimizer: {updates: 150, batch_size: 16, evaluate_every: 25, warmup: 3, learning_rate: 0.03}"
+)
+
+
+def test_adversarial_training_lowers_repeats(run, home: Path) -> None:
+    """Activity counts G, at most 12 of 20: a lazy predictor thinks that poly-G is even better."""
+    Path("lazy.yaml").write_text(LAZY)
+    line = ["pretrain", "--data", "fixed.csv", "--label", "activity", "--config", "lazy.yaml"]
+    line += ["--seed", 1, "-q"]
+    audits = []
+    for name, flags in (("lazy", []), ("wary", ["--adversarial"])):
+        assert run(*line, "--name", name, *flags).exit_code == 0
+        found = card(home, name)
+        audits.append(found["metrics"]["audit"]["activity"])
+        assert "calibration" not in found["metrics"]  # one member has no spread
+        assert found["calibration"] == []
+    lazy, wary = ({kind: one["best"] for kind, one in a["classes"].items()} for a in audits)
+    for kind in ("homopolymers", "repeats", "truncated"):
+        assert lazy[kind] > lazy["natural"] + 2
+        assert wary[kind] < wary["natural"] + 1
+    assert audits[0]["verdict"] == "can be fooled"
+    shown = run("models", "show", "wary").stdout
+    assert "Trained with degenerate sequences (0.125 of each batch" in shown
+    outcome = run(*line_for("prior", "p"), "--adversarial")
+    assert outcome.exit_code == 2
+    assert "adversarial: not for a prior" in outcome.stderr
 
 
 def test_splits(run, home: Path) -> None:

@@ -14,10 +14,10 @@ from designkit.metrics.calibration import calibrate_variance, error_figures
 @pytest.mark.parametrize(("factor", "constant"), [(3.0, 0.5), (9.0, 0.0), (0.0, 2.0)])
 def test_finds_the_law_that_drew_the_errors(factor: float, constant: float) -> None:
     generator = np.random.default_rng(0)
-    std = generator.gamma(2, 0.4, size=100_000)
+    std = generator.gamma(2, 0.4, size=40_000)
     error = generator.normal(size=len(std)) * np.sqrt(factor * std**2 + constant)
     found = calibrate_variance(error, std)
-    assert found == pytest.approx((factor, constant), rel=0.06, abs=0.02)
+    assert found == pytest.approx((factor, constant), rel=0.08, abs=0.03)
 
 
 def test_no_other_law_is_more_likely() -> None:
@@ -40,6 +40,11 @@ def test_equal_spreads_give_the_mean_square() -> None:
     assert factor * 0.25 + constant == pytest.approx(3.0)
 
 
+def test_members_that_all_agree() -> None:
+    assert calibrate_variance([1.0, -3.0], [0.0, 0.0]) == (0.0, 5.0)
+    assert np.isfinite(error_figures([1.0, -3.0], [0.0, 0.0])["nll"])
+
+
 def test_figures_by_hand() -> None:
     figures = error_figures([0.0, 1.0, -1.5, 4.0], [1.0, 1.0, 1.0, 2.0])
     squares = (0 + 1 + 2.25 + 4) / 4
@@ -51,6 +56,6 @@ def test_figures_by_hand() -> None:
 
 
 def test_what_cannot_be_calibrated() -> None:
-    for error, std in (([], []), ([1.0], [1.0, 2.0]), ([np.nan], [1.0]), ([1.0], [0.0])):
+    for error, std in (([], []), ([1.0], [1.0, 2.0]), ([np.nan], [1.0])):
         with pytest.raises(InputError, match="a calibration needs"):
             calibrate_variance(error, std)
