@@ -20,6 +20,7 @@ from designkit.algorithms.values.base import Objective, ValueEstimator
 from designkit.alphabet import Alphabet
 from designkit.diffusion.masked import Masked
 from designkit.models.base import DiffusionModel, LengthLaw
+from designkit.randomness import Noise
 
 Law = NDArray[np.float64]
 
@@ -61,6 +62,12 @@ class CountedTable:
         self.rows += len(place)
         self.seen.update(place.tolist())
         return torch.from_numpy(self.table)[place]
+
+    def score_relaxed(self, probs: Tensor, valid: Tensor | None = None) -> Tensor:
+        """The mean reward of independent letters with these probabilities."""
+        words = _all_words(self.size, probs.shape[1])
+        chosen = probs[:, torch.arange(probs.shape[1])[:, None], words.T]  # (N, L, K^L)
+        return chosen.double().prod(1) @ torch.from_numpy(self.table)
 
 
 @dataclass(frozen=True)
@@ -212,7 +219,7 @@ class ExactValue(ValueEstimator):
     states: int
 
     def values(
-        self, reward: Objective, x_s: Tensor, x_0_probs: Tensor, temperature: float
+        self, reward: Objective, x_s: Tensor, x_0_probs: Tensor, temperature: float, noise: Noise
     ) -> Tensor:
         table = torch.tensor(self.table, dtype=torch.float64)
         return table[places(x_s, self.states)]

@@ -103,3 +103,23 @@ def test_calls_are_those_announced() -> None:
     assert model.counter.calls == WORLD.length
     assert model.counter.rows <= 50 * rows
     assert objective.rows == 50 * rewards
+
+
+def test_soft_best_of_n_draws_the_target() -> None:
+    """Self-normalised importance sampling: exact for many candidates, biased for few."""
+    from tests.tabular import make_rewards, make_world, tv_excess
+
+    world = make_world(3, 4)
+    rewards = make_rewards(world)
+    target = world.tilted(rewards, 0.5)
+
+    def excess(candidates: int, temperature: float) -> float:
+        method = BestOfN(candidates=candidates, temperature=temperature)
+        noise = noise_for(0, 3000)
+        designs = method.sample(world.model(), world.objective(rewards), Request(4), noise)
+        return tv_excess(designs.tokens, target)
+
+    assert excess(200, 0.5) < 0.02
+    assert excess(3, 0.5) > 0.1
+    assert excess(200, 1.0) > 0.1
+    assert excess(200, 0.0) > 0.3

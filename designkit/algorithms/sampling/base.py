@@ -31,8 +31,8 @@ if TYPE_CHECKING:
 
 DEFAULT_STEPS = 128
 
-Value = Callable[["Tensor", "Tensor"], "Tensor"]
-"""Noisy tokens (N, L) and guesses (N, L, K) to values (N,)."""
+Value = Callable[["Tensor", "Tensor", "Noise"], "Tensor"]
+"""Noisy tokens (N, L), guesses (N, L, K) and the noise of the N states to values (N,)."""
 
 Select = Callable[["Tensor", int, "Tensor"], "Tensor"]
 """Values (A, M) of the children, the step, and the A rows of the batch that changed in it, to the
@@ -186,7 +186,8 @@ class Sampler(Settings):
                         child_probs = _predict_distinct(model, flat, plan.times[step + 1])
                     kept = torch.arange(len(active), device=x_t.device) * candidates
                     if select is not None and value is not None:
-                        values = value(flat, child_probs).view(len(active), candidates)
+                        own = noise.rows(active).at(step).repeat(candidates)
+                        values = value(flat, child_probs, own).view(len(active), candidates)
                         kept = kept + select(values, step, active)
                     x_t[active], probs[active] = flat[kept], child_probs[kept]
                 if resample is not None:  # a state takes its order of decoding along

@@ -1,7 +1,10 @@
-"""Best-of-N: draw N designs, keep the one with the highest reward.
+"""Best-of-N: draw N designs, keep the one with the highest reward, or one in proportion.
 
 The honest baseline of every guided method: its KL divergence from the model is at most
-log N - (N - 1) / N (Beirami et al. 2024, arXiv 2401.01879).
+log N - (N - 1) / N (Beirami et al. 2024, arXiv 2401.01879). With a temperature one design is kept
+with probability proportional to exp(reward / temperature): soft best-of-N, self-normalised
+importance sampling of p(x) exp(r(x) / temperature), exact for N to infinity (Verdun et al. 2025,
+arXiv 2505.03156).
 """
 
 from __future__ import annotations
@@ -23,20 +26,29 @@ class BestOfN(Sampler):
 
     Attributes:
         candidates: N, designs drawn for each one kept.
+        temperature: alpha of the target p(x) exp(r(x) / alpha), in units of the reward; 0 keeps
+            the best.
     """
 
     candidates: int = Field(default=10, ge=1)
+    temperature: float = Field(default=0.0, ge=0)
 
     def sample(
         self, model: DiffusionModel, reward: Objective | None, request: Request, noise: Noise
     ) -> Designs:
         """See ``Sampler.sample``."""
+        from designkit.diffusion.base import categorical
+
         assert reward is not None
         tokens = self.decode(model, request, noise.repeat(self.candidates))
         values = without_nan(reward.values(tokens)).view(-1, self.candidates)
         drawn = tokens.view(-1, self.candidates, request.length)
-        best = values.argmax(1)[:, None, None].expand(-1, 1, request.length)
-        return Designs(drawn.gather(1, best).squeeze(1))
+        kept = values.argmax(1)
+        if self.temperature:
+            scaled = (values - values.amax(1, keepdim=True)) / self.temperature
+            # -inf minus -inf: no draw of the row has a score, all are as good.
+            kept = categorical(scaled.exp().nan_to_num(1.0), noise.uniform("select"))
+        return Designs(drawn.gather(1, kept[:, None, None].expand(-1, 1, request.length))[:, 0])
 
     def calls_per_design(self, length: int) -> tuple[int, int]:
         """N ancestral designs and N rewards."""

@@ -14,7 +14,7 @@ from pydantic import Field
 
 from designkit.algorithms.sampling._particles import Particles, log_mean, tempered
 from designkit.algorithms.sampling.base import Designs, Request, Sampler, without_nan
-from designkit.algorithms.values.base import Objective, estimator
+from designkit.algorithms.values.base import Objective, ValueName, estimator
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -34,7 +34,7 @@ class NestedIS(Sampler):
         threshold: resample when the effective size is below this share of the particles; 1 always.
         tempering: how many times as high the temperature is at first; it falls to its value
             half way.
-        value: name of the value estimator.
+        value: name of the value estimator, or its ``name`` and settings.
     """
 
     particles: int = Field(default=16, ge=2)
@@ -42,7 +42,7 @@ class NestedIS(Sampler):
     temperature: float | None = Field(default=None, gt=0)
     threshold: float = Field(default=0.5, ge=0, le=1)
     tempering: float = Field(default=1.0, ge=1)
-    value: str = "posterior_mean"
+    value: ValueName = "posterior_mean"
 
     @property
     def population(self) -> int:
@@ -66,8 +66,8 @@ class NestedIS(Sampler):
         def heat(step: int) -> float:
             return tempered(temperature, self.tempering, step, steps)
 
-        def worth(x_s: Tensor, x_0_probs: Tensor) -> Tensor:
-            return valued.values(objective, x_s, x_0_probs, temperature)
+        def worth(x_s: Tensor, x_0_probs: Tensor, rows: Noise) -> Tensor:
+            return valued.values(objective, x_s, x_0_probs, temperature, rows)
 
         def select(values: Tensor, step: int, active: Tensor) -> Tensor:
             values = without_nan(values)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from pydantic import Field
 
 from designkit.algorithms.sampling.base import Designs, Request, Sampler, without_nan
-from designkit.algorithms.values.base import Objective, ValueEstimator, estimator
+from designkit.algorithms.values.base import Objective, ValueEstimator, ValueName, estimator
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -29,12 +29,12 @@ class SVDD(Sampler):
         candidates: M, children of each state in each step.
         temperature: alpha of the target p(x) exp(r(x) / alpha), in units of the reward; 0 is
             greedy.
-        value: name of the value estimator.
+        value: name of the value estimator, or its ``name`` and settings.
     """
 
     candidates: int = Field(default=10, ge=1)
     temperature: float = Field(default=0.0, ge=0)
-    value: str = "posterior_mean"
+    value: ValueName = "posterior_mean"
 
     def estimator(self) -> ValueEstimator:
         """The value estimator that ``value`` names."""
@@ -47,8 +47,8 @@ class SVDD(Sampler):
         assert reward is not None
         objective, valued = reward, self.estimator()
 
-        def value(x_s: Tensor, x_0_probs: Tensor) -> Tensor:
-            return valued.values(objective, x_s, x_0_probs, self.temperature)
+        def value(x_s: Tensor, x_0_probs: Tensor, rows: Noise) -> Tensor:
+            return valued.values(objective, x_s, x_0_probs, self.temperature, rows)
 
         def select(values: Tensor, step: int, active: Tensor) -> Tensor:
             return self.select(values, noise.rows(active).at(step))

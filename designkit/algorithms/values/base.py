@@ -7,13 +7,19 @@ estimators approximate it (reward-guided decoding: Li et al. 2024, arXiv 2408.08
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import TYPE_CHECKING, Protocol
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Annotated, Any, Protocol
+
+from pydantic import AfterValidator
 
 from designkit import plugins
+from designkit.errors import DesignkitError
 from designkit.settings import Layer, Settings, validate
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+    from designkit.randomness import Noise
 
 
 class Objective(Protocol):
@@ -23,13 +29,17 @@ class Objective(Protocol):
         """Rewards (N,) float64 of clean tokens (N, L); -inf where there is no score."""
         ...
 
+    def score_relaxed(self, probs: Tensor, valid: Tensor | None = None) -> Tensor:
+        """Rewards (N,) of letter probabilities (N, L, K); refused where there is no such score."""
+        ...
+
 
 class ValueEstimator(Settings):
     """Base of the value estimators."""
 
     @abstractmethod
     def values(
-        self, reward: Objective, x_s: Tensor, x_0_probs: Tensor, temperature: float
+        self, reward: Objective, x_s: Tensor, x_0_probs: Tensor, temperature: float, noise: Noise
     ) -> Tensor:
         """Estimated values.
 
@@ -38,17 +48,39 @@ class ValueEstimator(Settings):
             x_s: (N, L) noisy tokens.
             x_0_probs: (N, L, K) the model's guess of the clean letters, given x_s.
             temperature: of the soft value; 0 is the limit of greedy decoding.
+            noise: of the N states.
 
         Returns:
             (N,) float64.
         """
 
 
-def estimator(name: str) -> ValueEstimator:
-    """The value estimator of a name, with its default settings.
+def estimator(value: str | Mapping[str, Any]) -> ValueEstimator:
+    """The value estimator of a name, or of a mapping with its ``name`` and settings.
 
     Raises:
-        UsageError: there is none.
+        UsageError: there is none of that name.
+        ConfigurationError: settings that it does not have.
     """
-    found: ValueEstimator = validate(plugins.find("designkit.values", name), Layer("value"))
+    fields = {"name": value} if isinstance(value, str) else dict(value)
+    plugin = plugins.find("designkit.values", str(fields.pop("name", "posterior_mean")))
+    found: ValueEstimator = validate(plugin, Layer("value", fields), "value")
     return found
+
+
+def checked_value(value: Any) -> Any:
+    """``value`` as it is, if it makes an estimator; for validators of settings.
+
+    Raises:
+        ValueError: it makes none.
+    """
+    if isinstance(value, str | dict):
+        try:
+            estimator(value)
+        except DesignkitError as problem:
+            raise ValueError(str(problem)) from problem
+    return value
+
+
+ValueName = Annotated[str | dict[str, Any], AfterValidator(checked_value)]
+"""A setting that names a value estimator, alone or with its settings."""

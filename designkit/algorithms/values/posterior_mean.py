@@ -15,12 +15,14 @@ from designkit.algorithms.values.base import Objective, ValueEstimator
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from designkit.randomness import Noise
+
 
 class PosteriorMean(ValueEstimator):
     """Reward of the most probable completion."""
 
     def values(
-        self, reward: Objective, x_s: Tensor, x_0_probs: Tensor, temperature: float
+        self, reward: Objective, x_s: Tensor, x_0_probs: Tensor, temperature: float, noise: Noise
     ) -> Tensor:
-        """See ``ValueEstimator.values``; the temperature does not matter."""
+        """See ``ValueEstimator.values``; temperature and noise do not matter."""
         return reward.values(x_0_probs.argmax(-1))
