@@ -292,13 +292,16 @@ class _Table:
 
     def fill(self, part: Part, places: Sequence[int], new: list[str] | None = None) -> None:
         """Score the sequences at some places with one reward; ``new`` as ``Part.unknown`` said."""
+        import numpy as np
+
         if not places:
             return
         scores = part.score([self.sequences[place] for place in places], new)
         self.values[places, part.columns] = scores.values
-        for place, error in zip(places, scores.errors, strict=True):
-            if error is not None:
-                self.explain(part, [place], error)
+        missing = np.isnan(self.values[places, part.chosen])
+        for place, error, is_missing in zip(places, scores.errors, missing, strict=True):
+            if is_missing:  # what another output lacks is no failure
+                self.explain(part, [place], error or "the reward gave no score")
 
     def explain(self, part: Part, places: Iterable[int], why: str) -> None:
         """Add a reason at some places."""

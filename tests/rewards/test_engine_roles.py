@@ -124,6 +124,19 @@ def test_the_output_that_counts() -> None:
         engine_of(WeightedReward(Count("AC"), output="g"))
 
 
+def test_what_another_output_lacks_is_no_failure() -> None:
+    class Half(Count):
+        def score(self, sequences: list[str]) -> Scores:
+            scores = super().score(sequences)
+            scores.values[:, 0] = np.nan
+            return scores
+
+    second = engine_of(WeightedReward(Half("AC", name="both"), output="c")).score(["AC", "AT"])
+    assert second.reasons == [None, "both: the reward gave no score"]
+    np.testing.assert_array_equal(second.reward, [1, np.nan])
+    assert engine_of(WeightedReward(Half("AC"))).score(["AC"]).reasons[0] is not None
+
+
 def test_transforms_and_weights() -> None:
     gc = WeightedReward(GC(), transform=Sigmoid(low=0, high=1), weight=2)
     engine = engine_of(gc, WeightedReward(Count("A"), weight=0.5))
