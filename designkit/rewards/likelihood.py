@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 from pydantic import Field
 
 from designkit.errors import RewardError
-from designkit.rewards._lengths import tokens_by_length
-from designkit.rewards.base import Output, Reward, RewardInfo, Scores, explain_t_u
+from designkit.rewards._lengths import refuse_other_letters, tokens_by_known_length
+from designkit.rewards.base import Output, Reward, RewardInfo, Scores
 from designkit.settings import Settings
 
 if TYPE_CHECKING:
@@ -84,29 +84,21 @@ class Likelihood(Reward):
 
     def bind(self, alphabet: Alphabet) -> None:
         """Check that the letters are those the prior writes."""
-        mine = self._model.alphabet
-        if alphabet.letters != mine.letters:
-            raise RewardError(
-                f"model {self.settings.model!r} writes {mine.name} ({mine.describe()}), the "
-                f"sequences are {alphabet.name} ({alphabet.describe()})"
-                f"{explain_t_u([mine.name], alphabet)}"
-            )
+        refuse_other_letters(self.own_alphabet, alphabet, self.settings.model, "writes")
 
     def score(self, sequences: list[str]) -> Scores:
         """(N, 2) estimates and standard errors; lengths that the prior never writes have none."""
         import numpy as np
         import torch
 
-        model, law = self._model, self._model.length_law
+        model = self._model
         values = np.full((len(sequences), 2), np.nan)
         errors: list[str | None] = [None] * len(sequences)
-        for rows, tokens in tokens_by_length(model.alphabet, sequences):
+        blocks = tokens_by_known_length(
+            model.alphabet, sequences, model.length_law, self.settings.model, errors
+        )
+        for rows, tokens in blocks:
             length = tokens.shape[1]
-            if not law.minimum <= length <= law.maximum:
-                known = law.fixed or f"{law.minimum} to {law.maximum}"
-                for row in rows:
-                    errors[row] = f"length {length}; {self.settings.model!r} was trained on {known}"
-                continue
             found = model.log_likelihood(
                 torch.from_numpy(tokens).to(model.device), self.settings.draws
             )

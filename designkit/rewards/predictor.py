@@ -7,8 +7,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from designkit.errors import RewardError, did_you_mean
-from designkit.rewards._lengths import tokens_by_length
-from designkit.rewards.base import Output, Reward, RewardInfo, Scores, explain_t_u
+from designkit.rewards._lengths import refuse_other_letters, tokens_by_known_length
+from designkit.rewards.base import Output, Reward, RewardInfo, Scores
 from designkit.settings import Settings
 
 if TYPE_CHECKING:
@@ -88,29 +88,20 @@ class PredictorReward(Reward):
 
     def bind(self, alphabet: Alphabet) -> None:
         """Check that the letters are those the model was trained on."""
-        mine = self._predictor.alphabet
-        if alphabet.letters != mine.letters:
-            raise RewardError(
-                f"model {self.settings.model!r} reads {mine.name} ({mine.describe()}), the "
-                f"sequences are {alphabet.name} ({alphabet.describe()})"
-                f"{explain_t_u([mine.name], alphabet)}"
-            )
+        refuse_other_letters(self.own_alphabet, alphabet, self.settings.model, "reads")
 
     def score(self, sequences: list[str]) -> Scores:
         """(N, 1) or (N, 2) mean and spread; lengths the model was not trained on have no score."""
         import numpy as np
         import torch
 
-        law, predictor = self._predictor.length_law, self._predictor
+        predictor = self._predictor
         values = np.full((len(sequences), len(self.info.outputs)), np.nan)
         errors: list[str | None] = [None] * len(sequences)
-        for rows, tokens in tokens_by_length(predictor.alphabet, sequences):
-            length = tokens.shape[1]
-            if not law.minimum <= length <= law.maximum:
-                known = law.fixed or f"{law.minimum} to {law.maximum}"
-                for row in rows:
-                    errors[row] = f"length {length}; {self.settings.model!r} was trained on {known}"
-                continue
+        blocks = tokens_by_known_length(
+            predictor.alphabet, sequences, predictor.length_law, self.settings.model, errors
+        )
+        for rows, tokens in blocks:
             predicted = predictor.predict(torch.from_numpy(tokens).to(predictor.device))
             members = predicted[:, :, self._output].cpu().double().numpy()  # (n, members)
             values[rows, 0] = members.mean(axis=1)
