@@ -12,6 +12,8 @@ def card_text(name: str, card: dict[str, Any]) -> str:
     lines = [f"# {name}", "", f"A {kind} of {card['alphabet']['name']} sequences."]
     if card["summary"]:
         lines += ["", card["summary"]]
+    if card.get("notes"):
+        lines += ["", card["notes"]]
     split = training["split"]
     lines += [
         "",
@@ -120,7 +122,8 @@ def _audit_tables(card: dict[str, Any]) -> list[str]:
             "and truncated sequences are not to be predicted above quantile "
             f"{adversarial['ceiling']:g} of the training labels, shuffled ones not above "
             f"{adversarial['shuffled_ceiling']:g}. This is a margin of safety, not a measurement: "
-            "some repeats may truly be good.",
+            "some repeats may truly be good. The audit asks about these same kinds; it does not "
+            "show that nothing else fools the predictor.",
             "",
         ]
     for output, found in card["metrics"]["audit"].items():

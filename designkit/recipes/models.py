@@ -38,6 +38,9 @@ def describe_model(ref: str) -> str:
     hidden = {"schema_version", "name", "version", "files"}
     fields: dict[str, Any] = {"name": f"{stored.name}@{stored.version}", "folder": str(stored.path)}
     fields |= {key: value for key, value in stored.card.items() if key not in hidden}
+    # The figures of an audit fill a table, which the description has.
+    metrics = stored.card.get("metrics") or {}
+    fields["metrics"] = {key: value for key, value in metrics.items() if key != "audit"}
     lines = [
         f"{key}: {_in_line(value)}" for key, value in fields.items() if value not in (None, {})
     ]

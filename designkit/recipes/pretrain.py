@@ -254,6 +254,7 @@ def _common_card(request: PretrainRequest, data: TrainingData, precision: str) -
         "rewards": [],
         "licence": settings.card.licence,
         "summary": settings.card.summary,
+        "notes": settings.card.notes,
         "source": settings.card.source,
         "tool_version": designkit.__version__,
     }

@@ -58,11 +58,13 @@ class CardSettings(Settings):
 
     Attributes:
         summary: what the model is and what its sequences are.
+        notes: what else is worth knowing, such as how it came to be.
         source: where the data come from.
         licence: of the data, and how the weights may be used.
     """
 
     summary: str = ""
+    notes: str = ""
     source: str = ""
     licence: str = ""
 
