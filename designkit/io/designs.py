@@ -262,7 +262,7 @@ class DesignWriter:
     def _table_text(self, frame: pd.DataFrame, columns: list[str]) -> str:
         blank = [""] * len(frame)
         cells = [
-            [cell_text(value) for value in frame[name]] if name in frame else blank
+            [cell_text(value) for value in frame[name].tolist()] if name in frame else blank
             for name in columns
         ]
         delimiter = DELIMITERS[self.format]
