@@ -33,6 +33,14 @@ def test_mean_and_spread_by_hand() -> None:
     assert reward.info.version == "abc123"
 
 
+def test_calibrated_spread_by_hand() -> None:
+    predictor = linear_predictor(outputs=TWO, lengths=(4,), calibration=[(1.0, 0.0), (4.0, 0.25)])
+    reward = PredictorReward(load_model=lambda _: predictor, model="m", target="decay")
+    # The second output is twice the first: members 0.4, 0.8, 2.4, their variance 1.12.
+    expected = [[1.2, (4 * 1.12 + 0.25) ** 0.5], [0, 0.5]]
+    np.testing.assert_allclose(reward.score(["GGAA", "AAAA"]).values, expected, rtol=1e-6)
+
+
 def test_one_member_has_no_spread() -> None:
     reward = PredictorReward(load_model=lambda _: linear_predictor(slopes=(5.0,)), model="mrl")
     assert reward.score(["GGGGGGGG"]).values.tolist() == [[4.0]]
