@@ -85,19 +85,14 @@ def check(
 @app.command()
 def new(
     name: Annotated[str, typer.Argument(metavar="NAME", help="Name of the reward.")],
-    output: Annotated[
-        str | None,
-        typer.Option(
-            "-o", "--output", metavar="FILE", help="Where to; NAME.py here when not given."
-        ),
-    ] = None,
+    output: options.Output = ".",
     as_class: Annotated[
         bool,
         typer.Option("--class", help="The full form: settings, several outputs, gradients."),
     ] = False,
     force: options.Force = False,
 ) -> None:
-    """Write a file with a reward that works, to change into yours."""
+    """Write NAME.py, or another file, with a reward that works, to change into yours."""
     from designkit.recipes.rewards import begin_reward
 
     path, ref = begin_reward(name, output, as_class=as_class, force=force)

@@ -123,12 +123,12 @@ class CLASS(Reward):
 '''
 
 
-def begin_reward(name: str, target: str | None, *, as_class: bool, force: bool) -> tuple[Path, str]:
+def begin_reward(name: str, target: str, *, as_class: bool, force: bool) -> tuple[Path, str]:
     """Write a reward to start from.
 
     Args:
         name: of the reward, a Python name.
-        target: file or existing folder; ``NAME.py`` in the current folder when None.
+        target: file, or existing folder for ``NAME.py``.
         as_class: the full contract instead of a function.
         force: replace an existing file.
 
@@ -144,7 +144,7 @@ def begin_reward(name: str, target: str | None, *, as_class: bool, force: bool) 
             f"{name!r} cannot name a reward: letters, digits and _ only, and no word of Python or "
             f"column of designs ({', '.join(sorted(TABLE_COLUMNS))})"
         )
-    path = Path(target) if target else Path(f"{name}.py")
+    path = Path(target)
     if path.is_dir():
         path /= f"{name}.py"
     if path.suffix != ".py":
