@@ -62,7 +62,9 @@ class SamplingRun:
             rewards = earlier["reward"].dropna().tolist() if "reward" in earlier else []
             self.unscored += len(earlier) - len(rewards)
             if "feasible" in earlier:
-                rewards = earlier.loc[earlier["feasible"].astype(float) == 1, "reward"].tolist()
+                feasible = earlier["feasible"].astype(float)
+                self.infeasible = int((feasible == 0).sum())
+                rewards = earlier.loc[feasible == 1, "reward"].tolist()
             self.rewards = [float(value) for value in rewards]
 
     def batches(self, should_stop: Callable[[], bool]) -> Iterator[pd.DataFrame]:
@@ -165,7 +167,10 @@ class SamplingRun:
         # One bad design among the first few is no reason to stop.
         enough = np.maximum(drawn, min(self.settings.num, DESIGNS_TO_JUDGE_BY))
         if (unscored > LARGEST_NAN_SHARE * enough).any():
-            reason = next(filter(None, reasons), "no reason given")
+            told = [
+                reason for reason, lost in zip(reasons, missing, strict=True) if lost and reason
+            ]
+            reason = next(iter(told), "no reason given")
             raise RewardError(
                 f"{unscored[-1]} of {drawn[-1]} designs have no score "
                 f"({reason}); --on-invalid worst keeps them, skip leaves them out"

@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 
     from designkit.alphabet import Alphabet
     from designkit.metrics.degenerate import ClassFigures
-    from designkit.models.base import DiffusionModel
     from designkit.recipes._audit import AuditResult
     from designkit.rewards import Reward
 
@@ -67,7 +66,7 @@ def run_audit(
         raise UsageError(f"--num and --length must be at least 1, not {num} and {length}")
 
     from designkit.recipes._audit import run_classes
-    from designkit.recipes.objective import draw_designs
+    from designkit.recipes.objective import alphabet_of, draw_designs
     from designkit.recipes.runtime import choose_device
     from designkit.registry.build import load_diffusion_model
     from designkit.registry.store import Registry
@@ -79,7 +78,7 @@ def run_audit(
     target = choose_device(device)
     model = load_diffusion_model(Registry().find(prior), target) if prior else None
     reward, place, sign = _load(ref, target)
-    letters = _alphabet(alphabet, model, reward)
+    letters = alphabet_of(alphabet, model, [reward])
     reward.bind(letters)
     drawn = draw_designs(model, num, seed) if model is not None else []
     sequences = _read(natural, letters, num, seed) if natural else drawn
@@ -139,21 +138,6 @@ def _load(ref: str, device: torch.device) -> tuple[Reward, int, int]:
     place = names.index(wanted)
     direction = weighted.direction or outputs[place].direction
     return weighted.reward, place, 1 if direction == "maximize" else -1
-
-
-def _alphabet(name: str | None, model: DiffusionModel | None, reward: Reward) -> Alphabet:
-    """The alphabet asked for, else that of the prior, else the first that the reward reads."""
-    from designkit.io.alphabets import load_alphabet
-
-    if name is not None:
-        return load_alphabet(name)
-    if model is not None:
-        return model.alphabet
-    if reward.own_alphabet is not None:
-        return reward.own_alphabet
-    if reward.info.alphabets:
-        return load_alphabet(reward.info.alphabets[0])
-    raise UsageError("which letters the sequences have is not clear: add --alphabet")
 
 
 def _read(source: str, alphabet: Alphabet, num: int, seed: int) -> list[str]:

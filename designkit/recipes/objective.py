@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +11,7 @@ from pydantic import Field
 
 from designkit.errors import ConfigurationError, RewardError, UsageError
 from designkit.rewards import (
+    PREFIXES,
     RUN_KEYS,
     Aggregation,
     AnyTransform,
@@ -19,7 +20,6 @@ from designkit.rewards import (
     WeightedReward,
     load_reward,
     parse_transform,
-    score_all,
     sources,
     split_reference,
     written_reference,
@@ -30,10 +30,11 @@ if TYPE_CHECKING:
     import torch
 
     from designkit.alphabet import Alphabet
+    from designkit.diffusion.base import Decoding
     from designkit.models.base import DiffusionModel
-    from designkit.rewards import RewardEngine
+    from designkit.rewards import Reward, RewardEngine
 
-FEWEST_REFERENCES = 20
+FIRST_REFERENCE = 2**39  # number of the first reference design; designs of runs stay far below
 
 
 class RewardSettings(Settings):
@@ -80,7 +81,7 @@ class ObjectiveSettings(Settings):
     rewards: list[RewardSettings] = Field(default_factory=list)
     aggregation: Aggregation = "sum"
     reference: str | None = None
-    reference_num: int = Field(default=256, ge=FEWEST_REFERENCES)
+    reference_num: int = Field(default=256, ge=20)
     cache: Path | None = None
     max_evals: int | None = Field(default=None, ge=1)
 
@@ -94,7 +95,7 @@ def reward_layer(refs: Sequence[str]) -> Layer:
     layer = Layer("flags")
     entries: list[Any] = []
     for ref in refs:
-        if ref.endswith((".yaml", ".yml")):
+        if _names_a_file_of_rewards(ref):
             file = read_yaml(ref)
             listed = file.data.get("rewards")
             if not isinstance(listed, list):
@@ -113,6 +114,11 @@ def reward_layer(refs: Sequence[str]) -> Layer:
     if refs:
         layer.data["rewards"] = entries
     return layer
+
+
+def _names_a_file_of_rewards(ref: str) -> bool:
+    is_other = "?" in ref or ref.startswith(tuple(f"{prefix}:" for prefix in PREFIXES))
+    return ref.endswith((".yaml", ".yml")) and not is_other
 
 
 def expand_rewards(layer: Layer) -> None:
@@ -180,90 +186,108 @@ def model_loader(device: torch.device | str) -> Callable[[str], Any]:
     return load
 
 
-def fit_transforms(
-    rewards: Sequence[WeightedReward],
-    settings: ObjectiveSettings,
-    alphabet: Alphabet,
-    prior: DiffusionModel | None,
-) -> list[WeightedReward]:
-    """Give transforms the statistics that they need, from one frozen set of sequences.
-
-    The set does not depend on the run's seed: two runs have the same transforms.
-
-    Raises:
-        UsageError: there are neither reference sequences nor a prior.
-        RewardError: too few of them have a score.
-    """
-    if not any(one.transform and one.transform.needs_reference for one in rewards):
-        return list(rewards)
-    sequences = _reference_sequences(settings, alphabet, prior)
-    return [_fitted(one, sequences, alphabet) for one in rewards]
-
-
-def _fitted(one: WeightedReward, sequences: list[str], alphabet: Alphabet) -> WeightedReward:
-    import numpy as np
-
-    if one.transform is None or not one.transform.needs_reference:
-        return one
-    info = one.reward.info
-    one.reward.bind(alphabet)
-    names = [output.name for output in info.outputs]
-    place = names.index(one.output) if one.output in names else 0
-    values = score_all(one.reward, sequences).values[:, place]
-    values = values[~np.isnan(values)]
-    if len(values) < FEWEST_REFERENCES:
-        raise RewardError(
-            f"reward {info.name!r}: its transform needs {FEWEST_REFERENCES} reference sequences "
-            f"with a score, {len(values)} of {len(sequences)} have one"
-        )
-    try:
-        return replace(one, transform=one.transform.fitted(values))
-    except ValueError as problem:
-        raise RewardError(f"reward {info.name!r}: {problem}") from problem
-
-
-def _reference_sequences(
-    settings: ObjectiveSettings, alphabet: Alphabet, prior: DiffusionModel | None
+def draw_designs(
+    prior: DiffusionModel,
+    num: int,
+    seed: int,
+    *,
+    start: int = 0,
+    length: int | None = None,
+    steps: int | None = None,
+    decoding: Decoding = "blocks",
 ) -> list[str]:
-    """Distinct sequences of the reference file, or of the prior."""
-    if settings.reference is not None:
-        from designkit.io.sequences import read_table
+    """Unguided designs of a prior.
 
-        table = read_table(settings.reference, alphabet=alphabet)
-        return list(dict.fromkeys(table["sequence"]))
-    if prior is None:
-        raise UsageError(
-            "a transform needs reference values: --set reference=FILE names sequences to take them "
-            "from, --model PRIOR draws them"
-        )
-    return list(dict.fromkeys(draw_designs(prior, settings.reference_num, seed=0)))
-
-
-def draw_designs(prior: DiffusionModel, num: int, seed: int) -> list[str]:
-    """Unguided designs of a prior, in its own lengths."""
+    Args:
+        prior: the model.
+        num: number of designs.
+        seed: of their noise.
+        start: number of the first design.
+        length: of all; from the prior's length law when not given.
+        steps: of the sampler, as for the decoding.
+        decoding: see ``Sampler``.
+    """
     import torch
 
     from designkit.algorithms.sampling.ancestral import Ancestral
     from designkit.algorithms.sampling.base import Request
     from designkit.randomness import noise_for
 
-    noise = noise_for(seed, num, device=prior.device)
-    lengths = prior.length_law.sample(noise)
+    sampler = Ancestral(steps=steps, decoding=decoding)
+    noise = noise_for(seed, num, start=start, device=prior.device)
+    lengths = prior.length_law.sample(noise) if length is None else [length] * num
     designs = [""] * num
-    for length in sorted(set(lengths)):
-        rows = [row for row, one in enumerate(lengths) if one == length]
+    for one in sorted(set(lengths)):
+        rows = [row for row, found in enumerate(lengths) if found == one]
         own = noise.rows(torch.tensor(rows, device=prior.device))
-        drawn = Ancestral().sample(prior, None, Request(length), own)
+        drawn = sampler.sample(prior, None, Request(one), own)
         for row, sequence in zip(rows, prior.alphabet.decode(drawn.tokens.cpu()), strict=True):
             designs[row] = sequence
     return designs
+
+
+def reference_of(
+    settings: ObjectiveSettings, alphabet: Alphabet, prior: DiffusionModel | None, **drawing: Any
+) -> Callable[[], list[str]] | None:
+    """What gives the sequences that transforms and temperatures take statistics from.
+
+    They are those of the reference file, else designs of the prior that no run draws, whatever its
+    seed: two runs have the same transforms.
+
+    Args:
+        settings: of the objective.
+        alphabet: of the sequences.
+        prior: to draw from.
+        drawing: ``length``, ``steps`` and ``decoding``, as the run has them.
+
+    Returns:
+        A function that reads or draws them once; None where there are none.
+    """
+    if settings.reference is None and prior is None:
+        return None
+
+    @cache
+    def reference() -> list[str]:
+        if settings.reference is not None:
+            from designkit.io.sequences import read_table
+
+            found = read_table(settings.reference, alphabet=alphabet)["sequence"].tolist()
+        else:
+            assert prior is not None
+            number = settings.reference_num
+            found = draw_designs(prior, number, 0, start=FIRST_REFERENCE, **drawing)
+        return list(dict.fromkeys(found))
+
+    return reference
+
+
+def alphabet_of(
+    name: str | None, model: DiffusionModel | None, rewards: Sequence[Reward]
+) -> Alphabet:
+    """The alphabet asked for, else that of the model, else one that a reward reads.
+
+    Raises:
+        UsageError: nothing tells.
+    """
+    from designkit.io.alphabets import load_alphabet
+
+    if name is not None:
+        return load_alphabet(name)
+    if model is not None:
+        return model.alphabet
+    for reward in rewards:
+        if reward.own_alphabet is not None:
+            return reward.own_alphabet
+        if reward.info.alphabets:
+            return load_alphabet(reward.info.alphabets[0])
+    raise UsageError("which letters the sequences have is not clear: add --alphabet")
 
 
 def make_engine(
     rewards: Sequence[WeightedReward],
     settings: ObjectiveSettings,
     alphabet: Alphabet,
-    prior: DiffusionModel | None = None,
+    reference: Callable[[], list[str]] | None = None,
 ) -> RewardEngine | None:
     """The engine that scores and counts, None without rewards."""
     from designkit.rewards import RewardEngine, ScoreCache
@@ -271,11 +295,12 @@ def make_engine(
     if not rewards:
         return None
     return RewardEngine(
-        fit_transforms(rewards, settings, alphabet, prior),
+        rewards,
         alphabet=alphabet,
         aggregation=settings.aggregation,
         max_evals=settings.max_evals,
         cache=ScoreCache(settings.cache) if settings.cache else None,
+        reference=reference,
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -20,9 +21,9 @@ from designkit.errors import (
 from designkit.recipes.console import Console
 from designkit.recipes.objective import (
     ObjectiveSettings,
-    draw_designs,
     load_rewards,
     make_engine,
+    reference_of,
     rewards_record,
 )
 from designkit.recipes.options import RunOptions
@@ -31,7 +32,6 @@ from designkit.settings import Layer, validate
 
 if TYPE_CHECKING:
     from designkit.algorithms.sampling.base import Sampler
-    from designkit.models.base import DiffusionModel
     from designkit.registry.store import StoredModel
     from designkit.rewards import RewardEngine
 
@@ -170,21 +170,29 @@ def run_sample(options: RunOptions, output: OutputOptions) -> int:
     device = choose_device(options.device)
     model = load_diffusion_model(stored, device, choose_precision(settings.precision, device))
     rewards = load_rewards(settings.rewards, device)
-    engine = make_engine(rewards, settings, model.alphabet, model)
+    reference = reference_of(
+        settings,
+        model.alphabet,
+        model,
+        length=settings.length,
+        steps=sampler.steps,
+        decoding=sampler.decoding,
+    )
+    engine = make_engine(rewards, settings, model.alphabet, reference)
     if engine is not None and engine.coupled:
         raise UsageError(
             "a rank, a Pareto front or a reward of a population compares designs with each other, "
             "but these are drawn one by one; use transform=quantile, or 'designkit score'"
         )
-    sampler = _with_temperature(sampler, engine, model, settings)
-    same["sampler"] = sampler.model_dump(mode="json")
+    sampler = _with_temperature(sampler, engine)
     console.say(
         f"{settings.num} designs from {stored.ref} by {settings.method['name']} "
         f"({sampler.describe()}), seed {seed}, {device} {model.precision}"
     )
     same["rewards"] = rewards_record(engine.rewards) if engine else []
-    record = RunRecord(output.target, {"command": "sample", **same, "device": str(device)})
-    with writer, stop_on_signals(seconds) as stop:
+    fields = {**same, "temperature": getattr(sampler, "temperature", None), "device": str(device)}
+    record = RunRecord(output.target, {"command": "sample", **fields})
+    with writer, stop_on_signals(seconds) as stop, engine or nullcontext():
         run = SamplingRun(settings, sampler, model, engine, seed, stored.ref)
         if writer.rows_resumed:
             check_same_run(output.target, same)
@@ -204,25 +212,16 @@ def run_sample(options: RunOptions, output: OutputOptions) -> int:
         except BaseException:
             record.write("failed", **run.counts(writer))
             raise
-        finally:
-            if engine is not None:
-                engine.close()
     record.finish(**run.counts(writer))
     console.say(run.summary(writer))
     return EXIT_SOME_ITEMS_FAILED if run.unscored else EXIT_OK
 
 
-def _with_temperature(
-    sampler: Sampler, engine: RewardEngine | None, model: DiffusionModel, settings: SampleSettings
-) -> Sampler:
+def _with_temperature(sampler: Sampler, engine: RewardEngine | None) -> Sampler:
     """The sampler, with the default of a temperature that must be above 0."""
     if engine is None or getattr(sampler, "temperature", 0) is not None:
         return sampler
-    import numpy as np
-
-    rewards = engine.score(draw_designs(model, settings.reference_num, seed=0), monitors=False)
-    within = rewards.reward[rewards.feasible]
-    spread = float(np.std(within, ddof=1)) if len(within) > 1 else 0.0
+    spread = engine.reference_spread()
     if not spread > 0:
         raise UsageError("the reward is the same for all designs of the prior: give --alpha")
     return sampler.model_copy(update={"temperature": float(f"{spread / 5:.3g}")})
@@ -253,11 +252,17 @@ def _plan(
     """What ``--dry-run`` prints: the resolved settings and the calls to be made at most."""
     longest = settings.length or max(int(length) for length in card["length_law"])
     denoiser, reward = sampler.calls_per_design(longest)
+    drawn = -(-settings.num // sampler.population) * sampler.population
+    fitted = any(one.transform and one.transform.needs_reference for one in settings.rewards)
+    measured = bool(settings.rewards) and getattr(sampler, "temperature", 0) is None
+    references = settings.reference_num if fitted or measured else 0
     return {
         "settings": settings.model_dump(mode="json"),
         "sampler": sampler.model_dump(mode="json"),
         "seed": seed,
         "steps": sampler.steps_for(longest),
-        "denoiser_rows_at_most": denoiser * settings.num,
-        "reward_rows_at_most": (reward + 1) * settings.num if settings.rewards else 0,
+        "denoiser_rows_at_most": denoiser * drawn + references * sampler.steps_for(longest),
+        "reward_rows_at_most": reward * drawn + settings.num + references
+        if settings.rewards
+        else 0,
     }

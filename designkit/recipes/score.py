@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -13,8 +14,10 @@ from designkit.errors import EXIT_OK, EXIT_SOME_ITEMS_FAILED, UsageError
 from designkit.recipes.console import Console
 from designkit.recipes.objective import (
     ObjectiveSettings,
+    alphabet_of,
     load_rewards,
     make_engine,
+    reference_of,
     rewards_record,
 )
 from designkit.recipes.options import RunOptions
@@ -27,9 +30,8 @@ if TYPE_CHECKING:
     import pandas as pd
     from numpy.typing import NDArray
 
-    from designkit.alphabet import Alphabet
     from designkit.models.base import DiffusionModel
-    from designkit.rewards import RewardEngine, WeightedReward
+    from designkit.rewards import RewardEngine
 
 
 CHUNK_ROWS = 1024
@@ -102,8 +104,8 @@ def run_score(options: RunOptions, source: str, output: OutputOptions) -> int:
     stored = Registry().find(settings.model) if settings.model else None
     model = load_diffusion_model(stored, device) if stored else None
     rewards = load_rewards(settings.rewards, device)
-    alphabet = _alphabet(settings, model, rewards)
-    engine = make_engine(rewards, settings, alphabet, model)
+    alphabet = alphabet_of(settings.alphabet, model, [one.reward for one in rewards])
+    engine = make_engine(rewards, settings, alphabet, reference_of(settings, alphabet, model))
     record = RunRecord(
         output.target,
         {
@@ -145,23 +147,21 @@ def run_score(options: RunOptions, source: str, output: OutputOptions) -> int:
             },
         }
 
-    with reader, writer:
+    with reader, writer, engine or nullcontext():
         try:
             for frame in reader:
                 scored = _score(frame, name, engine, model, settings.likelihood_draws)
-                failed = scored["reason"] != ""
-                counts.unscored += int(failed.sum())
-                if settings.on_invalid == "skip":
-                    scored = scored[~failed]
-                    counts.dropped += int(failed.sum())
+                counts.unscored += int((scored["reason"] != "").sum())
+                if settings.on_invalid == "skip":  # a monitor alone is no reason
+                    wanted = [c for c in ("reward", "log_likelihood") if c in scored]
+                    missing = scored[wanted].isna().any(axis=1)
+                    scored = scored[~missing]
+                    counts.dropped += int(missing.sum())
                 writer.write(scored)
                 counts.written += len(scored)
         except BaseException:
             record.write("failed", **counted(), input_sha256=None)
             raise
-        finally:
-            if engine is not None:
-                engine.close()
         input_sha256 = reader.sha256
     record.finish(**counted(), input_sha256=input_sha256)
     for failure in reader.failures:
@@ -174,24 +174,6 @@ def run_score(options: RunOptions, source: str, output: OutputOptions) -> int:
             + (f"; {outside} outside the bounds" if outside else "")
         )
     return EXIT_SOME_ITEMS_FAILED if counts.unscored or reader.rows_failed else EXIT_OK
-
-
-def _alphabet(
-    settings: ScoreSettings, model: DiffusionModel | None, rewards: list[WeightedReward]
-) -> Alphabet:
-    """The alphabet asked for, else that of the model, else one that a reward reads."""
-    from designkit.io.alphabets import load_alphabet
-
-    if settings.alphabet is not None:
-        return load_alphabet(settings.alphabet)
-    if model is not None:
-        return model.alphabet
-    for weighted in rewards:
-        if weighted.reward.own_alphabet is not None:
-            return weighted.reward.own_alphabet
-        if weighted.reward.info.alphabets:
-            return load_alphabet(weighted.reward.info.alphabets[0])
-    raise UsageError("which letters the sequences have is not clear: add --alphabet")
 
 
 def _score(

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
 
+_SMALLEST = 1e-12
 Aggregation = Literal["sum", "product", "geometric_mean", "min", "pareto"]
 
 
@@ -43,6 +44,8 @@ def aggregate(kind: Aggregation, values: Tensor, weights: Tensor) -> Tensor:
             f"aggregation {kind} needs values of 0 or more, found {float(values[values < 0][0]):g};"
             " give the rewards a transform such as sigmoid(low=...,high=...), or use sum"
         )
+    if values.requires_grad:  # the slope of a root is infinite at 0
+        values = values.clamp(min=_SMALLEST)
     powers = weights if kind == "product" else weights / weights.sum()
     return (values ** powers[:, None]).prod(0)
 

@@ -25,7 +25,8 @@ class BatchScorer:
     """Scores in batches of ``max_batch`` and checks every answer.
 
     A batch that runs out of memory is halved, and so are all later ones. A batch that raises
-    anything else is halved until the failing items are alone; each gets NaN and the message.
+    anything else is halved until the failing items are alone; each gets NaN and the message. A
+    population of a coupled reward fails as a whole.
     Infinite values are failures too. What a reward prints goes to standard error.
 
     Args:
@@ -86,9 +87,10 @@ class BatchScorer:
         except DesignkitError:
             raise
         except (Exception, SystemExit) as problem:
-            if len(batch) == 1:
+            if len(batch) == 1 or self._info.coupled:  # half a population is another one
                 reason = " ".join(f"{type(problem).__name__}: {problem}".split())
-                return Scores(np.full((1, len(self._info.outputs)), np.nan), [reason])
+                missing = np.full((len(batch), len(self._info.outputs)), np.nan)
+                return Scores(missing, [reason] * len(batch))
             if isinstance(problem, MemoryError) or type(problem).__name__ == _OUT_OF_MEMORY:
                 raise MemoryError from problem
         middle = len(batch) // 2

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -54,7 +54,9 @@ class RewardEngine:
 
     Filters come first, the cheap before the expensive, and what fails one is not sent on. Values
     of deterministic rewards are remembered by sequence, the least recently used forgotten first.
-    Rewards that are not deterministic see every row, each time.
+    Ranks, fronts and rewards of populations are over the distinct sequences that are scored
+    together. Where a filter, constraint or objective is not deterministic they are over all rows,
+    and that reward sees every row, each time.
 
     Args:
         rewards: at least one that is not a monitor. Equal labels get ``_2``, ``_3``, ...
@@ -63,9 +65,11 @@ class RewardEngine:
         max_evals: most rows to send to objectives and constraints, None for any number.
         memory: most sequences to remember for each reward.
         cache: scores on disk, shared with other runs; None without.
+        reference: gives the sequences that transforms take statistics from, which are not in the
+            budget; asked once, and only where a transform needs them.
 
     Attributes:
-        rewards: as given.
+        rewards: as given, their transforms fitted.
         columns: names of all recorded values.
         coupled: whether a sequence's reward depends on those that it is scored with; a population
             must be scored as a whole then.
@@ -90,12 +94,12 @@ class RewardEngine:
         max_evals: int | None = None,
         memory: int = 200_000,
         cache: ScoreCache | None = None,
+        reference: Callable[[], Sequence[str]] | None = None,
     ):
         if not any(weighted.role != "monitor" for weighted in rewards):
             raise UsageError("no reward to optimise: all have the role monitor")
         if memory < 0 or (max_evals is not None and max_evals < 0):
             raise UsageError("numbers of evaluations and of remembered sequences are 0 or more")
-        self.rewards = tuple(rewards)
         self.alphabet = alphabet
         self.aggregation = aggregation
         self.max_evals = max_evals
@@ -105,7 +109,11 @@ class RewardEngine:
         self.infeasible_rows = 0
         for weighted in rewards:
             weighted.reward.bind(alphabet)
-        self._parts = _parts(rewards, memory, cache)
+        self._cache, self._reference = cache, reference
+        self._parts = _parts(
+            rewards, alphabet=alphabet, memory=memory, cache=cache, reference=reference
+        )
+        self.rewards = tuple(part.weighted for part in self._parts)
         cheap_first = sorted(self._parts, key=lambda part: part.cost)
         self._filters = [part for part in cheap_first if part.role == "filter"]
         self._judges = [part for part in cheap_first if part.role in ("constraint", "objective")]
@@ -121,7 +129,12 @@ class RewardEngine:
             or (part.weighted.transform and part.weighted.transform.coupled)
             for part in self._parts
         )
-        self._repeats = not all(part.reward.info.deterministic for part in self._parts)
+        judged = [*self._filters, *self._judges]
+        self._repeats = not all(part.reward.info.deterministic for part in judged)
+
+    @property
+    def _weights(self) -> list[float]:
+        return [part.weighted.weight for part in self._objectives]
 
     @property
     def calls(self) -> int:
@@ -136,6 +149,14 @@ class RewardEngine:
         """Give back what the rewards hold."""
         for part in self._parts:
             part.reward.close()
+        if self._cache is not None:
+            self._cache.close()
+
+    def __enter__(self) -> RewardEngine:
+        return self
+
+    def __exit__(self, *problem: object) -> None:
+        self.close()
 
     def score(self, sequences: Sequence[str], *, monitors: bool = True) -> Scored:
         """Score N sequences.
@@ -183,6 +204,22 @@ class RewardEngine:
         reasons = [table.reasons[row] for row in rows]
         return Scored(columns, total[rows], reasons, feasible[rows])
 
+    def reference_spread(self) -> float:
+        """Standard deviation of the objective over the reference, which is not in the budget.
+
+        Designs outside the bounds do not count; 0 where fewer than two are within.
+        """
+        import numpy as np
+
+        assert self._reference is not None
+        budget, self.max_evals = self.max_evals, None
+        spent = self.rows_scored, self.rows_requested, self.nan_rows, self.infeasible_rows
+        found = self.score(list(dict.fromkeys(self._reference())), monitors=False)
+        self.max_evals = budget
+        self.rows_scored, self.rows_requested, self.nan_rows, self.infeasible_rows = spent
+        within = found.reward[found.feasible]
+        return float(np.std(within, ddof=1)) if len(within) > 1 else 0.0
+
     def values(self, tokens: Tensor) -> Tensor:
         """The objective of (N, L) tokens, (N,) float64 on their device; -inf for "no score"."""
         import numpy as np
@@ -196,11 +233,13 @@ class RewardEngine:
         """The objective of relaxed sequences, (B, L, K) to (B,); autograd; bounds do not count.
 
         Raises:
+            BudgetExhausted: more rows than ``max_evals``.
             RewardError: an objective is not differentiable.
             UsageError: an aggregation or a transform that has no derivative.
         """
         import torch
 
+        self._pay(len(probs))
         if self.coupled:
             raise UsageError("ranks have no derivative: use another aggregation or transform")
         wanted = []
@@ -210,7 +249,7 @@ class RewardEngine:
             value = part.reward.score_relaxed(probs, valid)
             transform = part.weighted.transform
             wanted.append(transform.apply(value, part.sign) if transform else part.sign * value)
-        weights = torch.tensor([part.weighted.weight for part in self._objectives])
+        weights = torch.tensor(self._weights, dtype=torch.float64)
         stacked = torch.stack(wanted)
         return aggregate(self.aggregation, stacked, weights.to(stacked))
 
@@ -231,7 +270,7 @@ class RewardEngine:
                 row[:] = part.desirability(values)
                 lost = np.isnan(row) & ~np.isnan(values)
                 table.explain(part, np.flatnonzero(lost), "the transform gives no value")
-            weights = torch.tensor([p.weighted.weight for p in self._objectives]).double()
+            weights = torch.tensor(self._weights, dtype=torch.float64)
             objective = aggregate(self.aggregation, torch.from_numpy(wanted), weights).numpy()
         violation = np.zeros(count)
         for part in self._limits:
@@ -241,7 +280,12 @@ class RewardEngine:
         scored &= ~np.isnan(objective)
         stopped = violation > 0  # by a filter, whatever the rewards after it would have said
         stopped[alive] = False
-        total = np.where(violation > 0, INFEASIBLE - violation, np.maximum(objective, INFEASIBLE))
+        if self._limits and bool((objective[scored] <= INFEASIBLE).any()):
+            raise UsageError(
+                f"an objective of {objective[scored].min():g} is not above {INFEASIBLE:g}, where "
+                "designs outside the bounds rank; give the rewards smaller weights or a transform"
+            )
+        total = np.where(violation > 0, INFEASIBLE - violation, objective)
         known = scored | stopped
         return np.where(known, total, np.nan), np.where(known, violation, np.nan)
 
@@ -259,13 +303,16 @@ class RewardEngine:
             rows = max(map(len, new.values()), default=0)
         else:
             rows = len(set().union(*new.values()))
+        self._pay(rows)
+        return new
+
+    def _pay(self, rows: int) -> None:
         if self.max_evals is not None and self.rows_scored + rows > self.max_evals:
             raise BudgetExhausted(
                 f"the budget of {self.max_evals} reward evaluations is spent "
                 f"({self.rows_scored} made, {rows} more asked for)"
             )
         self.rows_scored += rows
-        return new
 
     def _check_weights(self) -> None:
         for part in self._objectives:
@@ -314,7 +361,7 @@ class _Table:
         return part.violation(self.values[:, part.chosen])
 
 
-def _parts(rewards: Sequence[WeightedReward], memory: int, cache: ScoreCache | None) -> list[Part]:
+def _parts(rewards: Sequence[WeightedReward], **shared: Any) -> list[Part]:
     parts: list[Part] = []
     taken: set[str] = set()
     start = 0
@@ -324,7 +371,7 @@ def _parts(rewards: Sequence[WeightedReward], memory: int, cache: ScoreCache | N
         while label in taken:
             number += 1
             label = f"{wanted}_{number}"
-        part = Part(weighted, label, start, memory, cache)
+        part = Part(weighted, label, start, **shared)
         if taken & set(part.names):
             raise UsageError(f"two rewards record a column {sorted(taken & set(part.names))[0]!r}")
         if TABLE_COLUMNS & set(part.names):

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import time
 from collections import OrderedDict
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from designkit.errors import RewardError, UsageError, did_you_mean
@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from designkit.alphabet import Alphabet
+
+FEWEST_REFERENCES = 20
 Role = Literal["objective", "constraint", "filter", "monitor"]
 
 
@@ -59,10 +62,13 @@ class Part:
         weighted: the reward and its part.
         label: its column.
         start: first of its places among the engine's columns.
+        alphabet: of the sequences; the reward is bound to it.
         memory: most sequences to remember.
         cache: scores on disk, None without.
+        reference: gives the sequences whose values a transform takes its statistics from.
 
     Attributes:
+        weighted: as given, its transform fitted.
         names: its columns: the label for the output that counts, ``label_output`` for the others.
         columns: their places.
         chosen: place of the output that counts.
@@ -77,8 +83,11 @@ class Part:
         weighted: WeightedReward,
         label: str,
         start: int,
+        *,
+        alphabet: Alphabet,
         memory: int,
         cache: ScoreCache | None,
+        reference: Callable[[], Sequence[str]] | None,
     ):
         self.weighted = weighted
         self.reward = weighted.reward
@@ -106,8 +115,12 @@ class Part:
         self._memory = memory
         self._memo: OrderedDict[str, tuple[tuple[float, ...], str | None]] = OrderedDict()
         self._table = (
-            cache.table(*identity(self.reward), len(names)) if cache and self.reuses else None
+            cache.table(*identity(self.reward, alphabet), len(names))
+            if cache and self.reuses
+            else None
         )
+        if weighted.transform is not None and weighted.transform.needs_reference:
+            self.weighted = replace(weighted, transform=self._fitted(weighted.transform, reference))
 
     @property
     def cost(self) -> int:
@@ -140,7 +153,9 @@ class Part:
         """Those that would have to be sent; scores on disk are remembered on the way."""
         if not self.reuses:
             return list(sequences)
-        new = [s for s in dict.fromkeys(sequences) if s not in self._memo]
+        distinct = dict.fromkeys(sequences)
+        new = [s for s in distinct if s not in self._memo]
+        self.from_memory += len(distinct) - len(new)
         if not (self._table and new):
             return new
         found = self._table.find(new)
@@ -158,7 +173,6 @@ class Part:
         import numpy as np
 
         new = self.unknown(sequences) if new is None else new
-        self.from_memory += len(sequences) - len(new)
         started = time.perf_counter()
         scores = self._scorer.score(new)
         self.seconds += time.perf_counter() - started
@@ -181,6 +195,30 @@ class Part:
             memo.popitem(last=False)
         values = np.array([v for v, _ in found]).reshape(len(found), len(self.names))
         return Scores(values, [error for _, error in found])
+
+    def _fitted(
+        self, transform: Transform, reference: Callable[[], Sequence[str]] | None
+    ) -> Transform:
+        """The transform with the statistics of the reference."""
+        import numpy as np
+
+        if reference is None:
+            raise UsageError(
+                f"reward {self.label!r}: its transform needs reference values: "
+                "--set reference=FILE names sequences to take them from, --model PRIOR draws them"
+            )
+        sequences = list(dict.fromkeys(reference()))
+        values = self.score(sequences).values[:, self.chosen - self.columns.start]
+        values = values[~np.isnan(values)]
+        if len(values) < FEWEST_REFERENCES:
+            raise RewardError(
+                f"reward {self.label!r}: its transform needs {FEWEST_REFERENCES} reference "
+                f"sequences with a score, {len(values)} of {len(sequences)} have one"
+            )
+        try:
+            return transform.fitted(values)
+        except ValueError as problem:
+            raise RewardError(f"reward {self.label!r}: {problem}") from problem
 
     def desirability(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
         """The wanted output's values (N,), transformed; higher is better."""
@@ -218,8 +256,6 @@ def _check(weighted: WeightedReward, label: str, direction: Direction) -> None:
         return
     if weighted.role != "objective":
         raise UsageError(f"reward {label!r}: a transform is for the role objective")
-    if transform.needs_reference:
-        raise RewardError(f"reward {label!r}: its transform has no reference values")
     against = {"rises": "minimize", "falls": "maximize"}.get(transform.trend)
     if direction == against:
         name = type(transform).__name__

@@ -70,7 +70,7 @@ class RewardInfo:
         differentiable: whether it has ``score_relaxed``.
         deterministic: whether a sequence always gets the same value.
         coupled: whether the value of a sequence depends on those it is scored with; such a reward
-            sees whole populations.
+            sees the distinct sequences of a whole population.
         cost: ``cheap`` rewards are run before ``expensive`` ones.
         max_batch: most sequences of one call, None for any number.
         citation: where the definition comes from.
@@ -100,6 +100,8 @@ class RewardInfo:
             raise RewardError(f"reward {self.name!r}: cost is cheap or expensive")
         if self.max_batch is not None and self.max_batch < 1:
             raise RewardError(f"reward {self.name!r}: max_batch must be at least 1")
+        if self.coupled and self.max_batch is not None:
+            raise RewardError(f"reward {self.name!r}: a population is scored whole, not in batches")
 
 
 @dataclass

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from designkit.alphabet import DNA
+from designkit.alphabet import DNA, RNA, Alphabet
 from designkit.errors import ArtifactError
 from designkit.rewards import RewardEngine, ScoreCache, WeightedReward, load_reward
 from designkit.rewards._identity import identity, sources
@@ -55,7 +55,8 @@ def test_a_second_run_asks_for_nothing_it_has(plugin: Path, tmp_path: Path) -> N
         second.score(["AAA", "CAT", "AAC"]).reward[[2, 0]], values[[0, 2]]
     )
     assert second.rows_scored == 1
-    assert second.usage()[0]["from_cache"] == 2
+    usage = second.usage()[0]
+    assert (usage["from_cache"], usage["from_memory"], usage["rows"]) == (2, 0, 1)
     assert sent(tmp_path) == ["AAC", "CCC", "AAA", "CAT"]
 
 
@@ -69,24 +70,53 @@ def test_rewards_are_told_apart_by_what_they_are(plugin: Path, tmp_path: Path) -
     table = tmp_path / "table.txt"
     table.write_text("1")
     refs = [f"{plugin}:slow", f"{plugin}:slow?letter=C", f"{plugin}:slow?table={table}"]
-    keys = [identity(load_reward(ref))[0] for ref in refs]
+    keys = [identity(load_reward(ref), DNA)[0] for ref in refs]
     table.write_text("22")
-    keys.append(identity(load_reward(refs[2]))[0])
+    keys.append(identity(load_reward(refs[2]), DNA)[0])
     plugin.write_text(plugin.read_text() + "\n# changed\n")
-    keys.append(identity(load_reward(refs[0]))[0])
+    keys.append(identity(load_reward(refs[0]), DNA)[0])
     plugin.write_text(plugin.read_text().replace('version="1"', 'version="2"'))
-    keys.append(identity(load_reward(refs[0]))[0])
+    keys.append(identity(load_reward(refs[0]), DNA)[0])
     assert len(set(keys)) == 6
     assert set(sources(load_reward(refs[2]))) == {str(plugin), str(table)}
     moved = tmp_path / "moved.txt"
     moved.write_text("22")
     there = load_reward(f"{plugin}:slow?table={moved}")
-    assert identity(there)[0] == identity(load_reward(refs[2]))[0]
+    assert identity(there, DNA)[0] == identity(load_reward(refs[2]), DNA)[0]
+
+
+def test_rewards_are_told_apart_by_letters_classes_folders_and_places_of_files(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "many.py"
+    path.write_text(
+        "from pathlib import Path\nfrom designkit.rewards import reward\n"
+        "@reward(name='same')\ndef one(s, a: Path, b: Path): return [1.0] * len(s)\n"
+        "@reward(name='same')\ndef two(s, a: Path, b: Path): return [2.0] * len(s)\n"
+    )
+    for name in ("x", "y"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "inside").write_text(name)
+        (tmp_path / f"{name}.txt").write_text(name)
+
+    def key(what: str, first: str, second: str, alphabet: Alphabet = DNA) -> str:
+        ref = f"{path}:{what}?a={tmp_path / first}&b={tmp_path / second}"
+        return identity(load_reward(ref), alphabet)[0]
+
+    keys = {
+        key("one", "x.txt", "y.txt"),
+        key("one", "y.txt", "x.txt"),
+        key("one", "x", "y.txt"),
+        key("one", "y", "y.txt"),
+        key("two", "x.txt", "y.txt"),
+        key("one", "x.txt", "y.txt", RNA),
+    }
+    assert len(keys) == 6
 
 
 def test_how_fast_a_reward_scores_is_not_what_it_is() -> None:
     one, other, third = (
-        identity(load_reward(f"exec:cat?{query}"))[0]
+        identity(load_reward(f"exec:cat?{query}"), DNA)[0]
         for query in ("workers=1", "workers=2&timeout=7", "unit=m")
     )
     assert one == other != third
@@ -96,7 +126,7 @@ def test_only_steady_rewards_are_kept(tmp_path: Path) -> None:
     path = tmp_path / "noisy.py"
     path.write_text(
         "from designkit.rewards import reward\n"
-        "@reward(deterministic=False)\ndef noisy(sequences): return [1.0] * len(sequences)\n"
+        "@reward(deterministic=False)\ndef noisy(sequences): return [1.0 for _ in sequences]\n"
         "@reward(coupled=True)\ndef crowd(sequences): return [len(sequences)] * len(sequences)\n"
     )
     for name in ("noisy", "crowd"):

@@ -138,9 +138,10 @@ def test_what_another_output_lacks_is_no_failure() -> None:
 
 
 def test_transforms_and_weights() -> None:
-    gc = WeightedReward(GC(), transform=Sigmoid(low=0, high=1), weight=2)
-    engine = engine_of(gc, WeightedReward(Count("A"), weight=0.5))
-    np.testing.assert_allclose(engine.score(["GC", "AT", "GA"]).reward[[0, 2]], [1.9, 1.5])
+    gc = WeightedReward(GC(), transform=Sigmoid(low=0, high=1), weight=0.3)
+    engine = engine_of(gc, WeightedReward(Count("A"), weight=0.1))
+    found = engine.score(["GC", "AT", "GA"]).reward[[0, 2]]
+    np.testing.assert_allclose(found, [0.3 * 0.95, 0.3 * 0.5 + 0.1], rtol=1e-12)
     np.testing.assert_array_equal(engine.score(["GA"]).columns["gc"], [0.5])  # its own unit
 
 
@@ -175,9 +176,67 @@ def test_parts_that_do_not_fit(weighted: WeightedReward, message: str) -> None:
         engine_of(weighted, WeightedReward(Count("A")))
 
 
-def test_statistics_must_be_there() -> None:
-    with pytest.raises(RewardError, match="no reference values"):
+def test_statistics_come_from_the_reference_and_not_from_the_budget() -> None:
+    with pytest.raises(UsageError, match="needs reference values"):
         engine_of(WeightedReward(GC(), transform=ZScore()))
+    objective = Count("A")
+    sequences = ["A" * n + "C" * (40 - n) for n in range(40)]
+    asked: list[int] = []
+
+    def reference() -> list[str]:
+        asked.append(1)
+        return [*sequences, sequences[0]]
+
+    engine = engine_of(
+        WeightedReward(objective, transform=ZScore()),
+        WeightedReward(Count("C"), role="monitor"),
+        reference=reference,
+        max_evals=1,
+    )
+    assert objective.seen == sequences
+    np.testing.assert_allclose(
+        engine.score(["A" * 3]).reward, (3 - 19.5) / np.std(range(40), ddof=1)
+    )
+    assert engine.rewards[0].transform.mean == 19.5  # type: ignore[union-attr]
+    assert engine.reference_spread() == pytest.approx(1)
+    assert objective.seen == [*sequences, "AAA"]
+    assert engine.rows_scored == 1
+    with pytest.raises(RewardError, match="needs 20 reference sequences with a score, 1 of 2"):
+        engine_of(WeightedReward(Count("A"), transform=ZScore()), reference=lambda: ["A", "T"])
+
+
+def test_large_negative_objectives() -> None:
+    reward = WeightedReward(Count("A"), weight=-1e7)
+    assert engine_of(reward).score(["AA", "A"]).reward.tolist() == [-2e7, -1e7]
+    bounded = engine_of(reward, WeightedReward(Count("C"), role="constraint", at_most=1))
+    with pytest.raises(UsageError, match="smaller weights or a transform"):
+        bounded.score(["AA"])
+
+
+def test_a_population_is_scored_whole() -> None:
+    with pytest.raises(RewardError, match="not in batches"):
+        RewardInfo("crowd", coupled=True, max_batch=2)
+
+    class Crowd(Count):
+        def score(self, sequences: list[str]) -> Scores:
+            if "GGG" in sequences:
+                raise ValueError("no G")
+            return Scores(
+                np.full((len(sequences), 1), float(len(sequences))), [None] * len(sequences)
+            )
+
+    engine = engine_of(WeightedReward(Crowd("A", coupled=True)))
+    assert engine.score(["A", "C", "A", "AA"]).reward.tolist() == [3, 3, 3, 3]
+    failed = engine.score(["A", "GGG"])
+    assert failed.reasons == ["a: ValueError: no G"] * 2
+
+
+def test_a_noisy_monitor_does_not_change_ranks() -> None:
+    ranked = WeightedReward(Count("A"), transform=Rank())
+    noisy = WeightedReward(Count("C", deterministic=False), role="monitor")
+    sequences = ["A", "A", "AA", "AAA"]
+    plain = engine_of(ranked).score(sequences).reward
+    np.testing.assert_array_equal(engine_of(ranked, noisy).score(sequences).reward, plain)
 
 
 def test_weights_of_products() -> None:

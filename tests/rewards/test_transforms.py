@@ -98,10 +98,11 @@ def test_log_of_nothing_has_no_value() -> None:
     assert [math.isnan(v) for v in apply(Log(), [-1, 0, 1])] == [True, True, False]
 
 
-@pytest.mark.parametrize("transform", FITTED, ids=IDS)
+SMOOTH = [transform for transform in FITTED if not isinstance(transform, Rank | Step)]
+
+
+@pytest.mark.parametrize("transform", SMOOTH, ids=lambda transform: type(transform).__name__)
 def test_gradients_are_finite_differences(transform: Transform) -> None:
-    if isinstance(transform, Rank | Step):
-        return
     values = torch.tensor([-1.7, -0.4, 0.3, 0.8, 2.2], dtype=torch.float64, requires_grad=True)
     for sign in (1, -1):
         assert torch.autograd.gradcheck(lambda v, s=sign: transform.apply(v, s), (values,))

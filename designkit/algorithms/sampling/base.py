@@ -152,7 +152,8 @@ class Sampler(Settings):
             candidates: children of each state in each step.
             value: what children are worth; not asked when ``select`` is None.
             select: which child goes on; None takes the first.
-            resample: asked after every step which states go on; None keeps each in its place.
+            resample: asked after every step which states go on; None keeps each in its place. With
+                it all states are valued in the first and the last step, whether they change or not.
 
         Returns:
             (B, L) int64 clean tokens.
@@ -171,7 +172,9 @@ class Sampler(Settings):
                 if request.should_stop():
                     raise Interrupted(f"given up before step {step + 1} of {plan.steps}")
                 changing = (plan.step_of == step).any(1)
-                if model.time_conditioned:  # time alone changes the guess
+                # Time alone may change the guess; weights need a value of every state at both ends.
+                is_end = resample is not None and step in (0, plan.steps - 1)
+                if model.time_conditioned or is_end:
                     changing = torch.ones_like(changing)
                 active = changing.nonzero().squeeze(1)
                 if len(active):

@@ -79,6 +79,7 @@ class SVDD(Sampler):
         return categorical(scaled.exp().nan_to_num(1.0), noise.uniform("select"))
 
     def calls_per_design(self, length: int) -> tuple[int, int]:
-        """One denoiser row at the start, then M a step but the last; M rewards a step."""
+        """One denoiser row at the start, then M a step but the last; M values a step."""
         steps = self.steps_for(length)
-        return 1 + self.candidates * (steps - 1), self.candidates * steps
+        valued = self.candidates * steps * self.estimator().reward_rows
+        return 1 + self.candidates * (steps - 1), valued

@@ -37,6 +37,11 @@ class Objective(Protocol):
 class ValueEstimator(Settings):
     """Base of the value estimators."""
 
+    @property
+    def reward_rows(self) -> int:
+        """Reward rows that one state takes at most."""
+        return 1
+
     @abstractmethod
     def values(
         self, reward: Objective, x_s: Tensor, x_0_probs: Tensor, temperature: float, noise: Noise
@@ -66,6 +71,11 @@ def estimator(value: str | Mapping[str, Any]) -> ValueEstimator:
     plugin = plugins.find("designkit.values", str(fields.pop("name", "posterior_mean")))
     found: ValueEstimator = validate(plugin, Layer("value", fields), "value")
     return found
+
+
+def reward_rows(value: str | Mapping[str, Any]) -> int:
+    """Reward rows that an estimator takes for one state at most."""
+    return estimator(value).reward_rows
 
 
 def checked_value(value: Any) -> Any:

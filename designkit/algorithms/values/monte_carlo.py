@@ -30,6 +30,11 @@ class MonteCarlo(ValueEstimator):
 
     completions: int = Field(default=4, ge=1)
 
+    @property
+    def reward_rows(self) -> int:
+        """K."""
+        return self.completions
+
     def values(
         self, reward: Objective, x_s: Tensor, x_0_probs: Tensor, temperature: float, noise: Noise
     ) -> Tensor:
