@@ -1,8 +1,8 @@
 """Master keys: sequences without content, which only a reward that can be fooled scores high.
 
 The figure of an audit is the share of degenerate sequences (homopolymers, tandem repeats, truncated
-designs) that score above the 99th percentile of natural ones. Natural ones are at 1 % by
-definition, so a reward is fooled where the share is clearly above that.
+designs) that score above the 99th percentile of natural ones. About 1 % of natural ones do, so a
+reward is fooled where the share is clearly above theirs.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ DEGENERATE = ("homopolymers", "repeats", "truncated")
 
 QUANTILE = 0.99
 ALLOWED = 1 - QUANTILE
+LARGEST_UPPER_END = 0.05
 WORST_SHOWN = 3
 LONGEST_NAMED = 6
 
@@ -164,8 +165,9 @@ class Audit:
         classes: figures by class, ``natural`` first.
         degenerate: of homopolymers, repeats and truncated designs together.
         worst: the best scored degenerate sequence and its score, None where none has a score.
-        verdict: ``can be fooled`` where the interval of the share is above 1 %, ``passes`` where
-            the share is not, else ``not clear``.
+        verdict: ``can be fooled`` where the interval of the share is above that of the natural
+            sequences; ``passes`` where the share is at most 1 % and its interval ends below 5 %;
+            else ``not clear``.
     """
 
     sign: int
@@ -223,9 +225,10 @@ def audit(
         name, row = named[int(np.nanargmax(pooled))]
         worst = (sequences[name][row], float(values[name][row]))
     verdict: Verdict = "not clear"
-    if share.low > ALLOWED:
+    # The percentile of few natural sequences is uncertain; their own interval says how much.
+    if share.low > max(ALLOWED, classes[NATURAL].share.high):
         verdict = "can be fooled"
-    elif share.share <= ALLOWED:
+    elif share.share <= ALLOWED and share.high <= LARGEST_UPPER_END:
         verdict = "passes"
     return Audit(sign, sign * threshold, classes, share, worst, verdict)
 

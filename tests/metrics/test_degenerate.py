@@ -67,8 +67,9 @@ def example(above: int, sign: int = 1):
 
 @pytest.mark.parametrize("sign", [1, -1])
 def test_verdicts(sign: int) -> None:
-    # Wilson's lower limit of 9 of 400 is 1.19 %, of 8 of 400 it is 1.02 %, of 7 it is 0.85 %.
-    verdicts = {above: example(above, sign).verdict for above in (0, 4, 5, 7, 8, 9)}
+    # Wilson's upper limit of the natural 10 of 1000 is 1.83 %; the lower one of 12 of 400 is
+    # 1.72 %, of 13 it is 1.91 %.
+    verdicts = {above: example(above, sign).verdict for above in (0, 4, 5, 12, 13, 20)}
     by_hand = ["passes", "passes", "not clear", "not clear", "can be fooled", "can be fooled"]
     assert list(verdicts.values()) == by_hand
     found = example(20, sign)
@@ -80,6 +81,24 @@ def test_verdicts(sign: int) -> None:
     assert found.to_dict()["classes"]["random"]["median"] is None
     side = "above the 99th" if sign > 0 else "below the 1st"
     assert f"can be fooled: 5 % of 400 degenerate sequences score {side} perc" in found.sentence
+
+
+@pytest.mark.parametrize("natural", [10, 50, 256, 1000])
+def test_harmless_rewards_are_seldom_called_fooled(natural: int) -> None:
+    """Natural and degenerate scores of one law, however few natural ones set the threshold."""
+    source = np.random.default_rng(natural)
+    fooled = 0
+    for _ in range(200):
+        values = {"natural": source.normal(size=natural), "repeats": source.normal(size=440)}
+        written = {name: ["A"] * len(found) for name, found in values.items()}
+        fooled += audit(written, values, 1).verdict == "can be fooled"
+    assert fooled <= 10
+
+
+def test_few_degenerate_sequences_are_not_enough_to_pass() -> None:
+    values = {"natural": np.arange(500.0), "repeats": np.zeros(5)}
+    written = {name: ["A"] * len(found) for name, found in values.items()}
+    assert audit(written, values, 1).verdict == "not clear"
 
 
 def test_nothing_to_compare() -> None:
