@@ -47,6 +47,8 @@ def _in_plain_words(details: ErrorDetails) -> str:
     kind, value, context = details["type"], details["input"], details.get("ctx", {})
     if kind in ("value_error", "assertion_error"):
         return str(context["error"])
+    if kind == "union_tag_not_found":
+        return "needs a 'name' among its keys"
     if kind == "union_tag_invalid":
         known = re.findall(r"'([^']*)'", context["expected_tags"])
         tag = context["tag"]

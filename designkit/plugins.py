@@ -54,6 +54,8 @@ def find(group: str, name: str) -> Any:
         if unreadable:
             message += f" (not readable: {', '.join(unreadable)})"
         raise RewardError(message) if what == "reward" else UsageError(message)
+    # A package that takes a built-in's name does not take the built-in away.
+    found = [ref for ref in found if ref.startswith("designkit.")] or found
     if len(found) > 1:
         raise UsageError(f"several packages offer the {what} {name!r}: {', '.join(found)}")
     return load_object(found[0], what)

@@ -238,8 +238,9 @@ class DesignWriter:
         if self.format in DELIMITERS:
             extra = [name for name in frame.columns if name not in columns]
             if extra and not self._selected:
-                raise DesignkitError(
-                    f"{self.target}: column {extra[0]!r} appears after the header was written"
+                raise OutputError(
+                    f"{self.target}: column {extra[0]!r} appears after the header was written; "
+                    "write to another file, or as JSON lines"
                 )
             self._columns = columns
             text = self._header() + self._table_text(frame, columns)

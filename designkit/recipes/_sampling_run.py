@@ -211,11 +211,13 @@ class SamplingRun:
         counts = self.counts(writer)
         rows, calls = counts["rows"], counts["calls"]
         drawn = max(1, self.done - self.started_at)
+        failed = self.engine.failed_monitors if self.engine is not None else {}
         lines = [
             f"{rows['requested']} designs requested = {rows['written']} written"
             + (f" + {rows['resumed']} written before" if rows["resumed"] else "")
             + f" + {self.dropped} dropped; {self.unscored} without score"
-            + (f", {self.infeasible} outside the bounds" if self.infeasible else ""),
+            + (f", {self.infeasible} outside the bounds" if self.infeasible else "")
+            + "".join(f", {n} without {name}" for name, n in failed.items()),
             f"denoiser: {calls['denoiser_rows']} rows in {calls['denoiser_calls']} calls "
             f"({calls['denoiser_rows'] / drawn:.1f} rows a design)",
         ]

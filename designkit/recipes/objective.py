@@ -7,7 +7,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
 from designkit.errors import ConfigurationError, RewardError, UsageError
 from designkit.rewards import (
@@ -53,6 +53,8 @@ class RewardSettings(Settings):
         at_least: lower bound of a constraint or filter, in the reward's unit.
         at_most: upper bound.
     """
+
+    model_config = ConfigDict(allow_inf_nan=False)
 
     ref: str
     weight: float = 1.0
@@ -278,8 +280,10 @@ def alphabet_of(
     for reward in rewards:
         if reward.own_alphabet is not None:
             return reward.own_alphabet
-        if reward.info.alphabets:
-            return load_alphabet(reward.info.alphabets[0])
+    read = [reward.info.alphabets for reward in rewards if reward.info.alphabets]
+    if read:
+        by_all = [name for name in read[0] if all(name in others for others in read)]
+        return load_alphabet((by_all or read[0])[0])
     raise UsageError("which letters the sequences have is not clear: add --alphabet")
 
 

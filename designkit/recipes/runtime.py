@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import TYPE_CHECKING
 
-from designkit.errors import UsageError
+from designkit.errors import Interrupted, UsageError
 
 if TYPE_CHECKING:
     import torch
@@ -139,6 +139,24 @@ class StopRequest:
     def reason(self) -> str:
         """What asked, for messages."""
         return self.signal_name or "--max-time is over"
+
+
+@contextmanager
+def interrupt_on_signals() -> Iterator[None]:
+    """While inside, TERM, USR1 and USR2 raise ``Interrupted`` at once, so that all is cleaned up.
+
+    For runs whose steps are long and that keep what they have written.
+    """
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        raise Interrupted(f"stopped by {signal.Signals(number).name}")
+
+    before = {number: signal.signal(number, handle) for number in STOPPING_SIGNALS}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 @contextmanager

@@ -181,8 +181,8 @@ def run_sample(options: RunOptions, output: OutputOptions) -> int:
     engine = make_engine(rewards, settings, model.alphabet, reference)
     if engine is not None and engine.coupled:
         raise UsageError(
-            "a rank, a Pareto front or a reward of a population compares designs with each other, "
-            "but these are drawn one by one; use transform=quantile, or 'designkit score'"
+            f"{', '.join(engine.coupled_by)}: compares designs with each other, but these are "
+            "drawn one by one; use transform=quantile, or 'designkit score'"
         )
     sampler = _with_temperature(sampler, engine)
     console.say(

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 
-from designkit.errors import EXIT_OK, EXIT_SOME_ITEMS_FAILED, UsageError
+from designkit.errors import EXIT_OK, EXIT_SOME_ITEMS_FAILED, Interrupted, UsageError
 from designkit.recipes.console import Console
 from designkit.recipes.objective import (
     ObjectiveSettings,
@@ -21,7 +21,7 @@ from designkit.recipes.objective import (
     rewards_record,
 )
 from designkit.recipes.options import RunOptions
-from designkit.recipes.runtime import set_threads
+from designkit.recipes.runtime import interrupt_on_signals, set_threads
 from designkit.recipes.sample import OutputOptions
 from designkit.settings import validate
 
@@ -86,7 +86,7 @@ def run_score(options: RunOptions, source: str, output: OutputOptions) -> int:
 
     from designkit.io.designs import DesignWriter
     from designkit.io.sequences import read_sequences
-    from designkit.recipes.record import RunRecord
+    from designkit.recipes.record import RunRecord, check_same_run
     from designkit.recipes.runtime import choose_device
     from designkit.registry.build import load_diffusion_model
     from designkit.registry.store import Registry
@@ -117,6 +117,8 @@ def run_score(options: RunOptions, source: str, output: OutputOptions) -> int:
             "device": str(device),
         },
     )
+    if output.append:
+        check_same_run(output.target, {"rewards": record.fields["rewards"]}, finished=True)
     reader = read_sequences(
         source,
         alphabet=alphabet,
@@ -147,20 +149,21 @@ def run_score(options: RunOptions, source: str, output: OutputOptions) -> int:
             },
         }
 
-    with reader, writer, engine or nullcontext():
+    with reader, writer, engine or nullcontext(), interrupt_on_signals():
         try:
             for frame in reader:
                 scored = _score(frame, name, engine, model, settings.likelihood_draws)
-                counts.unscored += int((scored["reason"] != "").sum())
-                if settings.on_invalid == "skip":  # a monitor alone is no reason
-                    wanted = [c for c in ("reward", "log_likelihood") if c in scored]
-                    missing = scored[wanted].isna().any(axis=1)
+                wanted = [c for c in ("reward", "log_likelihood") if c in scored]
+                missing = scored[wanted].isna().any(axis=1)  # a monitor alone is no failure
+                counts.unscored += int(missing.sum())
+                if settings.on_invalid == "skip":
                     scored = scored[~missing]
                     counts.dropped += int(missing.sum())
                 writer.write(scored)
                 counts.written += len(scored)
-        except BaseException:
-            record.write("failed", **counted(), input_sha256=None)
+        except BaseException as problem:
+            status = "interrupted" if isinstance(problem, Interrupted) else "failed"
+            record.write(status, **counted(), input_sha256=None)
             raise
         input_sha256 = reader.sha256
     record.finish(**counted(), input_sha256=input_sha256)
@@ -168,10 +171,12 @@ def run_score(options: RunOptions, source: str, output: OutputOptions) -> int:
         console.warn(f"skipped: {failure}")
     if sys.stderr.isatty() or output.target != "-" or counts.unscored or reader.rows_failed:
         outside = engine.infeasible_rows if engine else 0
+        failed = engine.failed_monitors if engine else {}
         console.say(
             f"{reader.rows_read} records read = {counts.written} written + {reader.rows_failed} "
             f"skipped + {counts.dropped} dropped; {counts.unscored} without score"
             + (f"; {outside} outside the bounds" if outside else "")
+            + "".join(f"; {n} without {name}" for name, n in failed.items())
         )
     return EXIT_SOME_ITEMS_FAILED if counts.unscored or reader.rows_failed else EXIT_OK
 
@@ -189,8 +194,8 @@ def _score(
     reasons: list[list[str]] = [[] for _ in sequences]
     if engine is not None:
         scored = engine.score(sequences)
-        if "reward" in frame.columns:
-            frame = frame.rename(columns={"reward": _free_name(f"reward.{source}", frame)})
+        earlier = [name for name in ("reward", "feasible", "violation") if name in frame.columns]
+        frame = frame.rename(columns={n: _free_name(f"{n}.{source}", frame) for n in earlier})
         added |= {"reward": scored.reward, **scored.columns}
         for row, reason in enumerate(scored.reasons):
             reasons[row] += [reason] if reason else []

@@ -38,7 +38,7 @@ def aggregate(kind: Aggregation, values: Tensor, weights: Tensor) -> Tensor:
         return (weights[:, None] * values).amin(0)  # NaN wins
     if kind == "pareto":
         fronts = pareto_fronts(values.detach().cpu().numpy())
-        return -torch.from_numpy(fronts).to(values)
+        return 0.0 - torch.from_numpy(fronts).to(values)
     if bool((values < 0).any()):
         raise UsageError(
             f"aggregation {kind} needs values of 0 or more, found {float(values[values < 0][0]):g};"

@@ -84,9 +84,9 @@ class BatchScorer:
             with contextlib.redirect_stdout(sys.stderr):
                 scores = self._score(list(batch))
             return _checked(scores, self._info, len(batch))
-        except DesignkitError:
+        except (DesignkitError, KeyboardInterrupt):
             raise
-        except (Exception, SystemExit) as problem:
+        except BaseException as problem:  # also what exits, and what extensions in Rust raise
             if len(batch) == 1 or self._info.coupled:  # half a population is another one
                 reason = " ".join(f"{type(problem).__name__}: {problem}".split())
                 missing = np.full((len(batch), len(self._info.outputs)), np.nan)

@@ -100,7 +100,7 @@ class ScoreCache:
     def _try(self, action: Callable[[], T]) -> T:
         try:
             return action()
-        except sqlite3.Error as problem:
+        except (sqlite3.Error, struct.error, TypeError) as problem:  # the last two: a damaged row
             raise ArtifactError(
                 f"score cache {self.path}: {problem}; check the file or give --cache another one"
             ) from problem

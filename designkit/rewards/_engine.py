@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+import logging
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from designkit.errors import BudgetExhausted, RewardError, UsageError
+from designkit.errors import BudgetExhausted, DesignkitError, RewardError, UsageError
 from designkit.rewards._aggregation import Aggregation, aggregate
 from designkit.rewards._cache import ScoreCache
 from designkit.rewards._part import Part, WeightedReward
+from designkit.rewards._table import ScoreTable
+from designkit.rewards.base import Reward
 
 if TYPE_CHECKING:
     import numpy as np
@@ -23,8 +26,8 @@ INFEASIBLE = -1e6
 
 # What design tables say besides the values of rewards; a reward of that name would hide it.
 TABLE_COLUMNS = frozenset(
-    "id sequence reward feasible violation reason log_likelihood parent round method model "
-    "seed".split()
+    "id sequence reward feasible violation reason log_likelihood log_likelihood_se "
+    "log_normalizer parent round method model seed".split()
 )
 
 
@@ -73,6 +76,7 @@ class RewardEngine:
         columns: names of all recorded values.
         coupled: whether a sequence's reward depends on those that it is scored with; a population
             must be scored as a whole then.
+        coupled_by: the rewards, and the aggregation, that make it so.
         rows_requested: rows asked for.
         rows_scored: sequences of which a value was computed, filters and monitors aside; distinct
             ones, as long as all rewards are deterministic and nothing was forgotten.
@@ -108,7 +112,7 @@ class RewardEngine:
         self.nan_rows = 0
         self.infeasible_rows = 0
         for weighted in rewards:
-            weighted.reward.bind(alphabet)
+            _bind(weighted.reward, alphabet)
         self._cache, self._reference = cache, reference
         self._parts = _parts(
             rewards, alphabet=alphabet, memory=memory, cache=cache, reference=reference
@@ -124,11 +128,13 @@ class RewardEngine:
         names = [name for part in self._parts for name in part.names]
         self.columns = (*names, "feasible", "violation") if self._limits else tuple(names)
         self._width = len(names)
-        self.coupled = aggregation == "pareto" or any(
-            part.reward.info.coupled
-            or (part.weighted.transform and part.weighted.transform.coupled)
+        self.coupled_by = tuple(
+            part.label
             for part in self._parts
-        )
+            if part.reward.info.coupled
+            or (part.weighted.transform is not None and part.weighted.transform.coupled)
+        ) + (("aggregation pareto",) if aggregation == "pareto" else ())
+        self.coupled = bool(self.coupled_by)
         judged = [*self._filters, *self._judges]
         self._repeats = not all(part.reward.info.deterministic for part in judged)
 
@@ -141,6 +147,11 @@ class RewardEngine:
         """Batches sent to rewards."""
         return sum(part.calls for part in self._parts)
 
+    @property
+    def failed_monitors(self) -> dict[str, int]:
+        """Sequences without a value, by monitor; they do not count as failures."""
+        return {part.label: part.failed for part in self._monitors if part.failed}
+
     def usage(self) -> list[dict[str, Any]]:
         """For each reward: calls, rows, what was known already, what failed, seconds."""
         return [part.usage() for part in self._parts]
@@ -148,7 +159,10 @@ class RewardEngine:
     def close(self) -> None:
         """Give back what the rewards hold."""
         for part in self._parts:
-            part.reward.close()
+            try:
+                part.reward.close()
+            except Exception as problem:  # the results are there all the same
+                logging.getLogger(__name__).warning("reward %s: close: %s", part.label, problem)
         if self._cache is not None:
             self._cache.close()
 
@@ -176,7 +190,7 @@ class RewardEngine:
         rows = [places.setdefault(sequence, len(places)) for sequence in sequences]
         if self._repeats:
             rows = list(range(len(sequences)))
-        table = _Table(list(sequences) if self._repeats else list(places), self._width)
+        table = ScoreTable(list(sequences) if self._repeats else list(places), self._width)
         for place, sequence in enumerate(table.sequences):
             table.reasons[place] = self._refusal(sequence)
         alive = [place for place, reason in enumerate(table.reasons) if reason is None]
@@ -254,7 +268,7 @@ class RewardEngine:
         return aggregate(self.aggregation, stacked, weights.to(stacked))
 
     def _total(
-        self, table: _Table, alive: NDArray[np.int64]
+        self, table: ScoreTable, alive: NDArray[np.int64]
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Objective and violation of the bounds (N,) of a table; both NaN where not known."""
         import numpy as np
@@ -322,43 +336,14 @@ class RewardEngine:
                 )
 
 
-class _Table:
-    """What is known of some sequences while they are scored.
-
-    Attributes:
-        values: (N, columns) float64, NaN where not known.
-        reasons: (N) why something is not known.
-    """
-
-    def __init__(self, sequences: list[str], width: int):
-        import numpy as np
-
-        self.sequences = sequences
-        self.values = np.full((len(sequences), width), np.nan)
-        self.reasons: list[str | None] = [None] * len(sequences)
-
-    def fill(self, part: Part, places: Sequence[int], new: list[str] | None = None) -> None:
-        """Score the sequences at some places with one reward; ``new`` as ``Part.unknown`` said."""
-        import numpy as np
-
-        if not places:
-            return
-        scores = part.score([self.sequences[place] for place in places], new)
-        self.values[places, part.columns] = scores.values
-        missing = np.isnan(self.values[places, part.chosen])
-        for place, error, is_missing in zip(places, scores.errors, missing, strict=True):
-            if is_missing:  # what another output lacks is no failure
-                self.explain(part, [place], error or "the reward gave no score")
-
-    def explain(self, part: Part, places: Iterable[int], why: str) -> None:
-        """Add a reason at some places."""
-        for place in places:
-            earlier = self.reasons[place]
-            self.reasons[place] = "; ".join(filter(None, [earlier, f"{part.label}: {why}"]))
-
-    def violation(self, part: Part) -> NDArray[np.float64]:
-        """How far each sequence is outside the bounds of a reward, (N,)."""
-        return part.violation(self.values[:, part.chosen])
+def _bind(reward: Reward, alphabet: Alphabet) -> None:
+    try:
+        reward.bind(alphabet)
+    except DesignkitError:
+        raise
+    except Exception as problem:
+        reason = " ".join(f"{type(problem).__name__}: {problem}".split())
+        raise RewardError(f"reward {reward.info.name!r} cannot be bound: {reason}") from problem
 
 
 def _parts(rewards: Sequence[WeightedReward], **shared: Any) -> list[Part]:

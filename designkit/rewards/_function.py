@@ -141,6 +141,8 @@ def reward(
     Raises:
         RewardError: the function's signature is no reward's.
     """
+    if function is not None and not callable(function):
+        raise RewardError(f"@reward({function!r}): name the argument, as in alphabet={function!r}")
 
     def decorate(function: Function) -> type[FunctionReward]:
         label = name or function.__name__
@@ -177,6 +179,8 @@ def reward(
 def _as_floats(name: str, result: Any) -> NDArray[np.float64]:
     import numpy as np
 
+    if result is None:
+        raise RewardError(f"reward {name!r} returned nothing; return a value for each sequence")
     try:
         array = np.asarray(result, dtype=np.float64)
     except (TypeError, ValueError) as problem:
@@ -202,6 +206,8 @@ def _settings_of(function: Function, name: str) -> type[Settings]:
             inspect.Parameter.POSITIONAL_OR_KEYWORD,
         ):
             raise RewardError(f"reward {name!r}: parameters are named one by one, not {parameter}")
+        if parameter.name.startswith("_") or hasattr(Settings, parameter.name):
+            raise RewardError(f"reward {name!r}: a parameter cannot be called {parameter.name!r}")
         default = ... if parameter.default is inspect.Parameter.empty else parameter.default
         fields[parameter.name] = (hints.get(parameter.name, Any), default)
     return create_model(f"{function.__name__}_settings", __base__=Settings, **fields)

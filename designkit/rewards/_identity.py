@@ -43,7 +43,7 @@ def identity(reward: Reward, alphabet: Alphabet) -> tuple[str, str]:
     code = getattr(module, "__file__", None)
     parts: dict[str, Any] = {
         "name": info.name,
-        "class": kind.__qualname__,
+        "class": [kind.__qualname__, reward.attribute],
         "version": info.version,
         "params": {key: value for key, value in info.params.items() if key not in left_out},
         "outputs": [output.name for output in info.outputs],

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
+import sys
 from collections.abc import Callable, Mapping
 from typing import Any
 from urllib.parse import quote, unquote
@@ -46,6 +48,21 @@ def load_reward(ref: str, *, load_model: ModelLoader | None = None) -> Reward:
         ModelError: a reference to no model.
     """
     source, parameters = split_reference(ref)
+    told = sorted(RUN_KEYS & parameters.keys())
+    if told:
+        raise RewardError(
+            f"reward {ref!r}: {told[0]} says what part a reward plays in a run; leave it out here"
+        )
+    if source.endswith(".py") and source.partition(":")[0] not in PREFIXES:
+        raise RewardError(f"reward {ref!r}: name the function or class in it: {source}:NAME")
+    # What a file prints while it is loaded must not get into designs on standard output.
+    with contextlib.redirect_stdout(sys.stderr):
+        return _load(ref, source, parameters, load_model)
+
+
+def _load(
+    ref: str, source: str, parameters: dict[str, str], load_model: ModelLoader | None
+) -> Reward:
     prefix, separator, rest = source.partition(":")
     if separator and prefix in PREFIXES:
         name, parameter = PREFIXES[prefix]
@@ -119,6 +136,7 @@ def _make(
     except Exception as problem:
         reason = " ".join(f"{type(problem).__name__}: {problem}".split())
         raise RewardError(f"reward {source!r} cannot be made: {reason}") from problem
+    made.attribute = source.rpartition(":")[2]
     if not isinstance(getattr(made, "info", None), RewardInfo):
         raise RewardError(f"reward {source!r} has no info")
     if made.info.api != API:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from designkit.alphabet import Alphabet
 
 FEWEST_REFERENCES = 20
+_ROWS_AT_RISK = 64  # sequences that an expensive reward is asked between two writes to the disk
 Role = Literal["objective", "constraint", "filter", "monitor"]
 
 
@@ -173,20 +174,23 @@ class Part:
         import numpy as np
 
         new = self.unknown(sequences) if new is None else new
-        started = time.perf_counter()
-        scores = self._scorer.score(new)
-        self.seconds += time.perf_counter() - started
-        self.failed += sum(error is not None for error in scores.errors)
         if not self.reuses:
-            return scores
-        fresh = {
-            s: (tuple(values), error)
-            for s, values, error in zip(new, scores.values.tolist(), scores.errors, strict=True)
-        }
-        if self._table:
-            self._table.add({s: values for s, (values, error) in fresh.items() if error is None})
+            return self._ask(new)
         memo = self._memo
-        memo.update(fresh)
+        # What was paid for is on disk soon, whatever happens to the run.
+        size = _ROWS_AT_RISK if self._table and self.cost else max(1, len(new))
+        for start in range(0, len(new), size):
+            asked = new[start : start + size]
+            scores = self._ask(asked)
+            fresh = {
+                s: (tuple(values), error)
+                for s, values, error in zip(
+                    asked, scores.values.tolist(), scores.errors, strict=True
+                )
+            }
+            if self._table:
+                self._table.add({s: vs for s, (vs, error) in fresh.items() if error is None})
+            memo.update(fresh)
         found = [memo[s] for s in sequences]
         if len(new) < len(sequences):
             for s in sequences:
@@ -195,6 +199,14 @@ class Part:
             memo.popitem(last=False)
         values = np.array([v for v, _ in found]).reshape(len(found), len(self.names))
         return Scores(values, [error for _, error in found])
+
+    def _ask(self, sequences: list[str]) -> Scores:
+        """Send sequences to the reward; time and failures are counted."""
+        started = time.perf_counter()
+        scores = self._scorer.score(sequences)
+        self.seconds += time.perf_counter() - started
+        self.failed += sum(error is not None for error in scores.errors)
+        return scores
 
     def _fitted(
         self, transform: Transform, reference: Callable[[], Sequence[str]] | None
@@ -241,7 +253,10 @@ class Part:
 
 
 def _check(weighted: WeightedReward, label: str, direction: Direction) -> None:
-    bounded = weighted.at_least is not None or weighted.at_most is not None
+    low, high = weighted.at_least, weighted.at_most
+    bounded = low is not None or high is not None
+    if low is not None and high is not None and low > high:
+        raise UsageError(f"{weighted.role} {label!r}: at_least={low:g} is above at_most={high:g}")
     is_limit = weighted.role in ("constraint", "filter")
     if is_limit and not bounded:
         raise UsageError(f"{weighted.role} {label!r} needs at_least, at_most or both")

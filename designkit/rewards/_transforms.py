@@ -13,7 +13,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import ConfigDict, Field, model_validator
 
 from designkit.settings import Settings
 
@@ -27,7 +27,7 @@ _MOST_POINTS = 1001
 Trend = Literal["keeps", "rises", "falls", "window"]
 
 
-class Transform(Settings, ABC):
+class Transform(Settings, ABC):  # numbers that are none are refused
     """Base of all transforms.
 
     Attributes:
@@ -36,6 +36,7 @@ class Transform(Settings, ABC):
             the value whatever the direction; ``window``: neither.
     """
 
+    model_config = ConfigDict(allow_inf_nan=False)
     coupled: ClassVar[bool] = False
 
     @property
@@ -257,7 +258,7 @@ class Quantile(Transform):
     name: Literal["quantile"] = "quantile"
     points: tuple[float, ...] | None = None
     shape: Literal["identity", "best_of_n", "worst_of_n"] = "identity"
-    tau: float = Field(default=10.0, gt=0)
+    tau: float = Field(default=10.0, gt=0, le=100)
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:
@@ -342,4 +343,6 @@ def parse_transform(written: Any) -> Any:
     pairs = [part.partition("=") for part in (match[2] or "").split(",") if part] if match else []
     if match is None or not all(separator for _, separator, _ in pairs):
         raise ValueError(f"must be written NAME or NAME(key=value,...), not {written!r}")
+    if len({key.strip() for key, _, _ in pairs}) < len(pairs):
+        raise ValueError(f"a key is given twice in {written!r}")
     return {"name": match[1]} | {key.strip(): value.strip() for key, _, value in pairs}

@@ -51,6 +51,8 @@ class Output:
             raise RewardError(
                 f"output {self.name!r}: direction is maximize or minimize, not {self.direction!r}"
             )
+        if self.range is not None and not self.range[0] <= self.range[1]:
+            raise RewardError(f"output {self.name!r}: a range goes from its lower to its upper end")
 
     @property
     def sign(self) -> int:
@@ -130,6 +132,7 @@ class Reward(ABC):
         speed_parameters: parameters that change how fast it scores, and never the values.
         needs_models: the constructor also takes ``load_model``, which gives the prior or predictor
             that a reference names.
+        attribute: what it is called where it comes from; two rewards of one file differ in it.
         info: the template with the parameters, unless the constructor replaces it.
 
     Raises:
@@ -140,6 +143,7 @@ class Reward(ABC):
     settings_type: ClassVar[type[Settings]] = Settings
     speed_parameters: ClassVar[frozenset[str]] = frozenset()
     needs_models: ClassVar[bool] = False
+    attribute: str = ""
     info: RewardInfo
     settings: Settings
 

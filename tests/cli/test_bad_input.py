@@ -162,7 +162,15 @@ USAGE = [
     ("score good.fa --reward gc?transform=zscore", ("reference=FILE", "--model")),
     ("score good.fa --reward gc?output=at", ("no output 'at'", "it has gc")),
     ("score good.fa --reward gc --aggregation mean", ("--aggregation", "'sum'")),
-    ("sample tiny --reward gc?transform=rank", ("one by one", "quantile")),
+    ("score good.fa --reward gc?weight=nan", ("gc?weight=nan", "finite")),
+    ("score good.fa --reward gc?transform=step(low=nan)", ("step(low=nan)", "finite")),
+    ("score good.fa --reward gc?transform=linear(scale=inf)", ("finite",)),
+    ("score good.fa --reward gc?transform=clip(low=0,low=1)", ("given twice",)),
+    (
+        "score good.fa --reward gc?role=filter&at_least=0.9&at_most=0.1",
+        ("at_least=0.9 is above at_most=0.1",),
+    ),
+    ("sample tiny --reward gc?transform=rank", ("gc: compares", "one by one", "quantile")),
     ("sample tiny --reward gc --aggregation pareto", ("one by one", "designkit score")),
 ]
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import sqlite3
 from pathlib import Path
 
 import numpy as np
@@ -220,3 +222,105 @@ def test_rewards_of_priors(run, fasta: Path) -> None:
     header, *rows = [line.split("\t") for line in outcome.stdout.splitlines()]
     table = pd.DataFrame(rows, columns=header)
     assert table["likelihood"].tolist() == table["log_likelihood"].tolist()
+
+
+def test_what_a_file_prints_while_it_is_loaded_stays_out_of_the_designs(run, fasta: Path) -> None:
+    Path("loud.py").write_text("print('hello')\n" + REWARD)
+    outcome = run("score", "good.fa", "--reward", "./loud.py:count")
+    assert outcome.stdout.startswith("id\t")
+    assert "hello" in outcome.stderr
+
+
+def test_earlier_bounds_are_kept_apart(run, fasta: Path) -> None:
+    line = ["--reward", "gc?role=constraint&at_most=0.4", "-o", "x.csv"]
+    assert run("score", "good.fa", *line).exit_code == 0
+    again = run("score", "x.csv", "--reward", "./mine.py:count")
+    header = again.stdout.splitlines()[0].split("\t")
+    assert {"feasible.x", "violation.x", "reward.x", "reward"} <= set(header)
+    assert "feasible" not in header
+
+
+def test_other_rewards_are_not_appended(run, fasta: Path) -> None:
+    line = ["score", "good.fa", "-o", "x.csv"]
+    assert run(*line, "--reward", "gc").exit_code == 0
+    refused = run(*line, "--reward", "gc?weight=100", "--append")
+    assert refused.exit_code == 2
+    assert "x.csv: the finished run differs in rewards" in refused.stderr
+    assert run(*line, "--reward", "gc", "--append").exit_code == 0
+    assert len(pd.read_csv("x.csv")) == 8
+
+
+def test_a_monitor_that_fails_is_said_and_is_no_failure(run, fasta: Path) -> None:
+    Path("sick.py").write_text(
+        "from designkit.rewards import reward\n"
+        "@reward\ndef sick(sequences): raise ValueError('ill')\n"
+        "@reward(alphabet='dna')\ndef worse(sequences): raise GeneratorExit\n"
+    )
+    line = ["--reward", "gc", "--reward", "./sick.py:sick?role=monitor"]
+    scored = run("score", "good.fa", *line, "--on-invalid", "skip", "-o", "x.csv")
+    assert scored.exit_code == 0, scored.stderr
+    assert "4 records read = 4 written" in scored.stderr
+    assert "0 without score; 4 without sick" in scored.stderr
+    drawn = run("sample", "tiny", "-n", 3, *line, "-o", "d.csv")
+    assert drawn.exit_code == 0, drawn.stderr
+    assert "0 without score, 3 without sick" in drawn.stderr
+    outcome = run("score", "good.fa", "--reward", "./sick.py:worse")
+    assert outcome.exit_code == 5
+    assert "worse: GeneratorExit" in outcome.stdout
+
+
+def test_letters_that_all_rewards_read(run) -> None:
+    """The first reward alone would say RNA."""
+    Path("mine_rna.py").write_text(
+        "from designkit.rewards import reward\n"
+        "@reward(alphabet=('rna', 'dna'))\ndef both(sequences): return [1.0] * len(sequences)\n"
+    )
+    Path("dna.fa").write_text(">a\nACGT\n")
+    outcome = run(
+        "score", "dna.fa", "--reward", "./mine_rna.py:both", "--reward", "./mine.py:count"
+    )
+    assert outcome.exit_code == 0, outcome.stderr
+
+
+@pytest.mark.parametrize(
+    ("ref", "message"),
+    [
+        ("./mine.py", "name the function or class in it: ./mine.py:NAME"),
+        ("./odd.py:unbound", "reward 'unbound' cannot be bound: ZeroDivisionError"),
+        ("./odd.py:empty", "returned nothing; return a value for each sequence"),
+        ("./name.py:f", "a parameter cannot be called 'copy'"),
+        ("./dna.py:f", "@reward('dna'): name the argument"),
+        ("./range.py:f", "a range goes from its lower to its upper end"),
+    ],
+)
+def test_mistakes_of_authors_are_one_line(run, fasta: Path, ref: str, message: str) -> None:
+    start = "from designkit.rewards import reward\n"
+    Path("odd.py").write_text(
+        start + "@reward(alphabet='dna')\ndef empty(sequences): pass\n"
+        "class unbound(empty):\n    def bind(self, alphabet): 1 / 0\n"
+        "from dataclasses import replace\n"
+        "unbound.template = replace(unbound.template, name='unbound')\n"
+    )
+    Path("name.py").write_text(start + "@reward\ndef f(sequences, copy: int = 1): ...\n")
+    Path("dna.py").write_text(start + "@reward('dna')\ndef f(sequences): ...\n")
+    Path("range.py").write_text(start + "@reward(range=(1, 0))\ndef f(sequences): ...\n")
+    outcome = run("score", "good.fa", "--reward", ref)
+    assert outcome.exit_code == 4, outcome.stderr
+    said = outcome.stderr.splitlines()
+    assert len(said) == 1, said
+    assert message in said[0]
+
+
+def test_costly_scores_are_on_disk_before_a_run_ends(run) -> None:
+    Path("slow.py").write_text(
+        "from designkit.rewards import reward\n"
+        "@reward(cost='expensive')\n"
+        "def slow(sequences):\n"
+        "    if any(len(s) > 100 for s in sequences): raise KeyboardInterrupt\n"
+        "    return [float(len(s)) for s in sequences]\n"
+    )
+    Path("many.fa").write_text("".join(f">s{n}\n{'A' * n}\n" for n in range(1, 300)))
+    line = ["score", "many.fa", "--reward", "./slow.py:slow", "--alphabet", "dna"]
+    assert run(*line, "--cache", "c.sqlite").exit_code == 130
+    with contextlib.closing(sqlite3.connect("c.sqlite")) as connection:
+        assert connection.execute("SELECT count(*) FROM scores").fetchone() == (64,)

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from designkit.errors import DesignkitError, UsageError
+from designkit.errors import DesignkitError, OutputError, UsageError
 from designkit.io.designs import DesignWriter, is_complete
 from designkit.io.sequences import read_sequences, read_table
 
@@ -147,9 +147,12 @@ def test_header_is_written_without_rows(folder):
 
 
 def test_late_column_is_refused():
-    with pytest.raises(DesignkitError) as caught:
+    with pytest.raises(OutputError) as caught:
         write_all("out.csv", FRAME[["id", "sequence"]], FRAME)
-    assert str(caught.value) == "out.csv: column 'reward' appears after the header was written"
+    assert str(caught.value) == (
+        "out.csv: column 'reward' appears after the header was written; "
+        "write to another file, or as JSON lines"
+    )
 
 
 def test_infinities_and_structures_in_json(folder):

@@ -98,7 +98,7 @@ def test_several_outputs(result: Any) -> None:
         ([1.0, 2.0, 3.0], "returned 3 values for 2 sequences"),
         ([[1.0, 2.0], [3.0, 4.0]], r"shape \(2, 2\); 2 sequences with 1 outputs need \(2, 1\)"),
         (1.0, "returned 0 dimensions"),
-        (None, "returned 0 dimensions|not numbers"),
+        (None, "returned nothing; return a value for each sequence"),
         (["high", "low"], "not numbers"),
         ({"other": [1, 2]}, r"returned \['other'\], declared are the outputs \['wrong'\]"),
         ({"wrong": [1]}, "returned 1 values"),

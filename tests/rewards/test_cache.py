@@ -93,6 +93,10 @@ def test_rewards_are_told_apart_by_letters_classes_folders_and_places_of_files(
         "from pathlib import Path\nfrom designkit.rewards import reward\n"
         "@reward(name='same')\ndef one(s, a: Path, b: Path): return [1.0] * len(s)\n"
         "@reward(name='same')\ndef two(s, a: Path, b: Path): return [2.0] * len(s)\n"
+        "def make():\n"
+        "    @reward\n    def inner(s, a: Path, b: Path): return [0.0] * len(s)\n"
+        "    return inner\n"
+        "three, four = make(), make()\n"
     )
     for name in ("x", "y"):
         (tmp_path / name).mkdir()
@@ -110,8 +114,10 @@ def test_rewards_are_told_apart_by_letters_classes_folders_and_places_of_files(
         key("one", "y", "y.txt"),
         key("two", "x.txt", "y.txt"),
         key("one", "x.txt", "y.txt", RNA),
+        key("three", "x.txt", "y.txt"),
+        key("four", "x.txt", "y.txt"),
     }
-    assert len(keys) == 6
+    assert len(keys) == 8
 
 
 def test_how_fast_a_reward_scores_is_not_what_it_is() -> None:
@@ -215,3 +221,15 @@ def test_a_read_only_folder(tmp_path: Path) -> None:
     tmp_path.chmod(0o500)
     with pytest.raises(ArtifactError, match="unable to open"):
         ScoreCache(tmp_path / "x.sqlite")
+
+
+def test_a_damaged_row(tmp_path: Path) -> None:
+    cache = ScoreCache(tmp_path / "x.sqlite")
+    table = cache.table("r", "r", 1)
+    table.add({"A": (1.0,)})
+    with sqlite3.connect(tmp_path / "x.sqlite") as connection:
+        connection.execute("UPDATE scores SET outputs = x'00'")
+    connection.close()
+    with pytest.raises(ArtifactError, match=r"x\.sqlite: unpack requires"):
+        table.find(["A"])
+    cache.close()
