@@ -28,7 +28,7 @@ KeyPath = tuple[str | int, ...]
 class Settings(BaseModel):
     """Frozen settings: command-line options, preset keys and Python arguments in one schema."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 S = TypeVar("S", bound=Settings)

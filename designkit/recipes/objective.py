@@ -7,7 +7,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pydantic import ConfigDict, Field
+from pydantic import Field
 
 from designkit.errors import ConfigurationError, RewardError, UsageError
 from designkit.rewards import (
@@ -53,8 +53,6 @@ class RewardSettings(Settings):
         at_least: lower bound of a constraint or filter, in the reward's unit.
         at_most: upper bound.
     """
-
-    model_config = ConfigDict(allow_inf_nan=False)
 
     ref: str
     weight: float = 1.0

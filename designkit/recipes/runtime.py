@@ -142,18 +142,28 @@ class StopRequest:
 
 
 @contextmanager
-def interrupt_on_signals() -> Iterator[None]:
-    """While inside, TERM, USR1 and USR2 raise ``Interrupted`` at once, so that all is cleaned up.
+def interrupt_on_signals() -> Iterator[StopRequest]:
+    """While inside, TERM, USR1 and USR2 end the run at once, as Ctrl-C does, but ``Interrupted``.
 
-    For runs whose steps are long and that keep what they have written.
+    For runs whose steps are long and that keep what they have written. What is inside should ask
+    the request now and then: code of others may swallow any exception. Further signals while all
+    is cleaned up are ignored.
     """
+    request = StopRequest()
 
     def handle(number: int, frame: FrameType | None) -> None:
-        raise Interrupted(f"stopped by {signal.Signals(number).name}")
+        is_first = not request.signal_name
+        request.signal_name = signal.Signals(number).name
+        if is_first:
+            raise KeyboardInterrupt
 
     before = {number: signal.signal(number, handle) for number in STOPPING_SIGNALS}
     try:
-        yield
+        yield request
+    except KeyboardInterrupt:
+        if request():
+            raise Interrupted(request.reason) from None
+        raise
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

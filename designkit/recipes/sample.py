@@ -209,8 +209,9 @@ def run_sample(options: RunOptions, output: OutputOptions) -> int:
             raise type(interrupted)(
                 f"{reason}: {run.done} of {settings.num} designs done"
             ) from interrupted
-        except BaseException:
-            record.write("failed", **run.counts(writer))
+        except BaseException as problem:
+            status = "interrupted" if isinstance(problem, KeyboardInterrupt) else "failed"
+            record.write(status, **run.counts(writer))
             raise
     record.finish(**run.counts(writer))
     console.say(run.summary(writer))

@@ -114,11 +114,13 @@ def run_score(options: RunOptions, source: str, output: OutputOptions) -> int:
             "settings": settings.model_dump(mode="json"),
             "model": {"ref": stored.ref, "sha256": stored.sha256} if stored else None,
             "rewards": rewards_record(engine.rewards) if engine else [],
+            "aggregation": settings.aggregation,
             "device": str(device),
         },
     )
     if output.append:
-        check_same_run(output.target, {"rewards": record.fields["rewards"]}, finished=True)
+        same = {key: record.fields[key] for key in ("rewards", "aggregation", "model")}
+        check_same_run(output.target, same, finished=True)
     reader = read_sequences(
         source,
         alphabet=alphabet,
@@ -127,7 +129,7 @@ def run_score(options: RunOptions, source: str, output: OutputOptions) -> int:
         convert_t_u=settings.convert_t_u,
         uppercase=settings.uppercase,
         on_invalid="fail" if settings.on_invalid == "fail" else "skip",
-        chunk_rows=sys.maxsize if engine and engine.coupled else CHUNK_ROWS,
+        chunk_rows=_chunk_rows(engine),
     )
     name = "input" if source == "-" else Path(source).name.partition(".")[0]
     counts = _Counts()
@@ -149,7 +151,7 @@ def run_score(options: RunOptions, source: str, output: OutputOptions) -> int:
             },
         }
 
-    with reader, writer, engine or nullcontext(), interrupt_on_signals():
+    with interrupt_on_signals() as stop, reader, writer, engine or nullcontext():
         try:
             for frame in reader:
                 scored = _score(frame, name, engine, model, settings.likelihood_draws)
@@ -161,8 +163,11 @@ def run_score(options: RunOptions, source: str, output: OutputOptions) -> int:
                     counts.dropped += int(missing.sum())
                 writer.write(scored)
                 counts.written += len(scored)
+                if stop():
+                    raise Interrupted(stop.reason)
         except BaseException as problem:
-            status = "interrupted" if isinstance(problem, Interrupted) else "failed"
+            is_stopped = isinstance(problem, Interrupted | KeyboardInterrupt)
+            status = "interrupted" if is_stopped else "failed"
             record.write(status, **counted(), input_sha256=None)
             raise
         input_sha256 = reader.sha256
@@ -179,6 +184,16 @@ def run_score(options: RunOptions, source: str, output: OutputOptions) -> int:
             + "".join(f"; {n} without {name}" for name, n in failed.items())
         )
     return EXIT_SOME_ITEMS_FAILED if counts.unscored or reader.rows_failed else EXIT_OK
+
+
+def _chunk_rows(engine: RewardEngine | None) -> int:
+    """Rows scored and written together: few where they cost much, all where they are compared."""
+    if engine is None:
+        return CHUNK_ROWS
+    if engine.coupled:
+        return sys.maxsize
+    is_cheap = all(one.reward.info.cost == "cheap" for one in engine.rewards)
+    return CHUNK_ROWS if is_cheap else CHUNK_ROWS // 16
 
 
 def _score(

@@ -221,7 +221,10 @@ class RewardEngine:
     def reference_spread(self) -> float:
         """Standard deviation of the objective over the reference, which is not in the budget.
 
-        Designs outside the bounds do not count; 0 where fewer than two are within.
+        Designs outside the bounds do not count.
+
+        Raises:
+            RewardError: fewer than two are within.
         """
         import numpy as np
 
@@ -232,7 +235,13 @@ class RewardEngine:
         self.max_evals = budget
         self.rows_scored, self.rows_requested, self.nan_rows, self.infeasible_rows = spent
         within = found.reward[found.feasible]
-        return float(np.std(within, ddof=1)) if len(within) > 1 else 0.0
+        if len(within) < 2:
+            told = next(filter(None, found.reasons), "the others are outside the bounds")
+            raise RewardError(
+                f"{len(within)} of {len(found.reward)} reference designs have a reward within the "
+                f"bounds ({told}); loosen the bounds, or give --alpha"
+            )
+        return float(np.std(within, ddof=1))
 
     def values(self, tokens: Tensor) -> Tensor:
         """The objective of (N, L) tokens, (N,) float64 on their device; -inf for "no score"."""
@@ -254,6 +263,7 @@ class RewardEngine:
         import torch
 
         self._pay(len(probs))
+        self.rows_requested += len(probs)
         if self.coupled:
             raise UsageError("ranks have no derivative: use another aggregation or transform")
         wanted = []
@@ -291,7 +301,9 @@ class RewardEngine:
             further = table.violation(part)
             violation += np.nan_to_num(further)
             scored &= ~np.isnan(further)
-        scored &= ~np.isnan(objective)
+        for place in np.flatnonzero(np.isinf(objective)).tolist():
+            table.reasons[place] = "the objective is not finite: give the rewards smaller weights"
+        scored &= np.isfinite(objective)
         stopped = violation > 0  # by a filter, whatever the rewards after it would have said
         stopped[alive] = False
         if self._limits and bool((objective[scored] <= INFEASIBLE).any()):

@@ -22,7 +22,10 @@ if TYPE_CHECKING:
     from designkit.alphabet import Alphabet
 
 FEWEST_REFERENCES = 20
-_ROWS_AT_RISK = 64  # sequences that an expensive reward is asked between two writes to the disk
+# Between two writes to the disk an expensive reward is asked for as many sequences as take some
+# seconds; not fewer than several workers can share.
+_ROWS_AT_RISK = 16
+_SECONDS_AT_RISK = 10
 Role = Literal["objective", "constraint", "filter", "monitor"]
 
 
@@ -178,10 +181,14 @@ class Part:
             return self._ask(new)
         memo = self._memo
         # What was paid for is on disk soon, whatever happens to the run.
-        size = _ROWS_AT_RISK if self._table and self.cost else max(1, len(new))
-        for start in range(0, len(new), size):
+        size, start = _ROWS_AT_RISK if self._table and self.cost else max(1, len(new)), 0
+        while start < len(new):
             asked = new[start : start + size]
+            before = self.seconds
             scores = self._ask(asked)
+            rate = len(asked) / max(self.seconds - before, 1e-9)
+            start += len(asked)
+            size = max(_ROWS_AT_RISK, min(int(_SECONDS_AT_RISK * rate), len(new)))
             fresh = {
                 s: (tuple(values), error)
                 for s, values, error in zip(

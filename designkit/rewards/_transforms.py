@@ -13,7 +13,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from designkit.settings import Settings
 
@@ -27,7 +27,7 @@ _MOST_POINTS = 1001
 Trend = Literal["keeps", "rises", "falls", "window"]
 
 
-class Transform(Settings, ABC):  # numbers that are none are refused
+class Transform(Settings, ABC):
     """Base of all transforms.
 
     Attributes:
@@ -36,7 +36,6 @@ class Transform(Settings, ABC):  # numbers that are none are refused
             the value whatever the direction; ``window``: neither.
     """
 
-    model_config = ConfigDict(allow_inf_nan=False)
     coupled: ClassVar[bool] = False
 
     @property

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import json
+import signal
 import sqlite3
+import time
 from pathlib import Path
 
 import numpy as np
@@ -323,4 +325,49 @@ def test_costly_scores_are_on_disk_before_a_run_ends(run) -> None:
     line = ["score", "many.fa", "--reward", "./slow.py:slow", "--alphabet", "dna"]
     assert run(*line, "--cache", "c.sqlite").exit_code == 130
     with contextlib.closing(sqlite3.connect("c.sqlite")) as connection:
-        assert connection.execute("SELECT count(*) FROM scores").fetchone() == (64,)
+        assert connection.execute("SELECT count(*) FROM scores").fetchone() == (80,)
+
+
+def test_another_aggregation_is_not_appended(run, fasta: Path) -> None:
+    line = ["score", "good.fa", "--reward", "gc", "--reward", "gc?low=0.4", "-o", "x.csv"]
+    assert run(*line).exit_code == 0
+    refused = run(*line, "--aggregation", "min", "--append")
+    assert refused.exit_code == 2
+    assert "differs in aggregation" in refused.stderr
+
+
+@pytest.mark.parametrize("swallowed", ["ZeroDivisionError", "Exception", "BaseException"])
+def test_term_ends_score_whatever_a_reward_catches(start, swallowed: str) -> None:
+    Path("deaf.py").write_text(
+        "import time\nfrom designkit.rewards import reward\n"
+        "@reward(alphabet='dna', cost='expensive')\n"
+        "def deaf(sequences):\n"
+        "    open('begun', 'a').close()\n"
+        "    try:\n        time.sleep(1 if len(sequences[0]) < 65 else 30)\n"
+        f"    except {swallowed}: pass\n"
+        "    return [1.0] * len(sequences)\n"
+    )
+    Path("many.fa").write_text("".join(f">s{n}\n{'A' * n}\n" for n in range(1, 400)))
+    process = start("score", "many.fa", "--reward", "./deaf.py:deaf", "-o", "x.csv")
+    deadline = time.monotonic() + 60
+    while not Path("begun").exists() and time.monotonic() < deadline:
+        time.sleep(0.02)
+    process.send_signal(signal.SIGTERM)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 75, said
+    assert "SIGTERM" in str(said)
+    assert json.loads(Path("x.csv.part.meta.json").read_text())["status"] == "interrupted"
+
+
+def test_a_reference_without_rewards(run) -> None:
+    line = ["sample", "tiny", "-n", 2, "--method", "smc", "--set", "particles=4"]
+    outcome = run(*line, "--reward", "gc?role=filter&at_least=1", "--reward", "./mine.py:count")
+    assert outcome.exit_code == 4
+    assert "reference designs have a reward within the bounds" in outcome.stderr
+
+
+def test_objectives_that_are_not_finite(run, fasta: Path) -> None:
+    outcome = run("score", "good.fa", "--reward", "./mine.py:count?weight=1e308")
+    assert outcome.exit_code == 5
+    assert "the objective is not finite" in outcome.stdout
+    assert "inf\t" not in outcome.stdout
