@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 from pydantic import BeforeValidator
 
 from designkit.errors import RewardError
+from designkit.rewards._lengths import tokens_by_length
+from designkit.rewards.base import Reward, Scores
 
 if TYPE_CHECKING:
     import numpy as np
@@ -146,3 +148,42 @@ def _chance(probs: Tensor, mask: NDArray[np.bool_]) -> Tensor:
     for offset in range(len(mask)):
         chance = chance * (probs[:, offset : offset + sites] @ allowed[offset])
     return chance
+
+
+class WordReward(Reward):
+    """Base of rewards that count words; differentiable.
+
+    Attributes:
+        words: what is counted, see ``WordCounter``; set by the constructor of a subclass.
+        both_strands: whether the other strand counts too.
+    """
+
+    words: list[str]
+    both_strands: bool
+    _bound_to: tuple[Alphabet, WordCounter] | None = None
+
+    def bind(self, alphabet: Alphabet) -> None:
+        """Read the words in the letters of the alphabet."""
+        super().bind(alphabet)
+        name = self.info.name
+        counter = WordCounter(self.words, alphabet, both_strands=self.both_strands, name=name)
+        self._bound_to = alphabet, counter
+
+    def score(self, sequences: list[str]) -> Scores:
+        """(N, 1) places; a sequence shorter than all words has none."""
+        import numpy as np
+
+        alphabet, counter = self._bound()
+        values = np.zeros((len(sequences), 1))
+        for rows, tokens in tokens_by_length(alphabet, sequences):
+            values[rows, 0] = counter.count(tokens)
+        return Scores(values, [None] * len(sequences))
+
+    def score_relaxed(self, probs: Tensor, valid: Tensor | None = None) -> Tensor:
+        """Expected number of places, (B, L, K) to (B,)."""
+        return self._bound()[1].expect(probs, valid)
+
+    def _bound(self) -> tuple[Alphabet, WordCounter]:
+        if self._bound_to is None:
+            raise RewardError(f"reward {self.info.name!r}: bind an alphabet before scoring")
+        return self._bound_to

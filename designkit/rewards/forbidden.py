@@ -3,18 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from designkit.errors import RewardError
-from designkit.rewards._lengths import tokens_by_length
-from designkit.rewards._words import CommaSeparated, WordCounter
-from designkit.rewards.base import Output, Reward, RewardInfo, Scores
+from designkit.rewards._words import CommaSeparated, WordReward
+from designkit.rewards.base import Output, RewardInfo
 from designkit.settings import Settings
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from designkit.alphabet import Alphabet
 
 
 class ForbiddenSettings(Settings):
@@ -31,7 +25,7 @@ class ForbiddenSettings(Settings):
     strand: Literal["forward", "both"] = "forward"
 
 
-class Forbidden(Reward):
+class Forbidden(WordReward):
     """Number of places at which one of the words begins, summed over the words.
 
     Overlapping occurrences all count: ``AAAA`` holds ``AAA`` twice. The relaxed score is the
@@ -49,37 +43,10 @@ class Forbidden(Reward):
 
     def __init__(self, **parameters: Any):
         super().__init__(**parameters)
-        self._words = [*self.settings.words, *_read_words(self.settings.file)]
-        if not self._words:
+        self.both_strands = self.settings.strand == "both"
+        self.words = [*self.settings.words, *_read_words(self.settings.file)]
+        if not self.words:
             raise RewardError("reward 'forbidden' needs words: forbidden?words=GAATTC,AAAAAA")
-        self._alphabet: Alphabet | None = None
-        self._counter: WordCounter | None = None
-
-    def bind(self, alphabet: Alphabet) -> None:
-        """Read the words in the letters of the alphabet."""
-        super().bind(alphabet)
-        self._alphabet = alphabet
-        both = self.settings.strand == "both"
-        self._counter = WordCounter(self._words, alphabet, both_strands=both, name="forbidden")
-
-    def score(self, sequences: list[str]) -> Scores:
-        """(N, 1) occurrences; a sequence shorter than all words has none."""
-        import numpy as np
-
-        alphabet, counter = self._bound()
-        values = np.zeros((len(sequences), 1))
-        for rows, tokens in tokens_by_length(alphabet, sequences):
-            values[rows, 0] = counter.count(tokens)
-        return Scores(values, [None] * len(sequences))
-
-    def score_relaxed(self, probs: Tensor, valid: Tensor | None = None) -> Tensor:
-        """Expected occurrences, (B, L, K) to (B,)."""
-        return self._bound()[1].expect(probs, valid)
-
-    def _bound(self) -> tuple[Alphabet, WordCounter]:
-        if self._alphabet is None or self._counter is None:
-            raise RewardError("reward 'forbidden': bind an alphabet before scoring")
-        return self._alphabet, self._counter
 
 
 def _read_words(path: Path | None) -> list[str]:
