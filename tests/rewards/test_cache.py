@@ -233,3 +233,10 @@ def test_a_damaged_row(tmp_path: Path) -> None:
     with pytest.raises(ArtifactError, match=r"x\.sqlite: unpack requires"):
         table.find(["A"])
     cache.close()
+
+
+def test_what_another_job_wrote_stays(tmp_path: Path) -> None:
+    first, second = (ScoreCache(tmp_path / "x.sqlite").table("r", "r", 1) for _ in range(2))
+    first.add({"A": (1.0,)})
+    second.add({"A": (2.0,), "C": (3.0,)})
+    assert first.find(["A", "C"]) == {"A": (1.0,), "C": (3.0,)}

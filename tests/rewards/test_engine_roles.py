@@ -90,6 +90,21 @@ def test_constraints_rank_below_and_are_all_asked() -> None:
     assert (scored.reward[[0, 4]].min() > scored.reward[[1, 2]].max()).all()
 
 
+def test_outside_the_bounds_and_without_an_objective_is_without_a_score() -> None:
+    class Picky(Count):
+        def score(self, sequences: list[str]) -> Scores:
+            scores = super().score(sequences)
+            scores.values[[s.startswith("G") for s in sequences]] = np.nan
+            return scores
+
+    engine = engine_of(
+        WeightedReward(Picky("A")), WeightedReward(Count("C"), role="constraint", at_least=1)
+    )
+    scored = engine.score(["GA", "AA", "GC"])
+    np.testing.assert_array_equal(scored.reward, [np.nan, INFEASIBLE - 1, np.nan])
+    assert (engine.nan_rows, engine.infeasible_rows) == (2, 1)
+
+
 def test_only_bounds() -> None:
     engine = engine_of(WeightedReward(Count("C"), role="constraint", at_least=1))
     np.testing.assert_array_equal(engine.score(["AC", "AA"]).reward, [0, INFEASIBLE - 1])
