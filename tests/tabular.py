@@ -38,7 +38,13 @@ class TabularDenoiser(nn.Module):
         self.table = nn.Parameter(table)
         self.states = states
 
-    def forward(self, x_t: Tensor, t: Tensor, valid: Tensor | None = None) -> Tensor:
+    def forward(
+        self,
+        x_t: Tensor,
+        t: Tensor,
+        condition: Tensor | None = None,
+        valid: Tensor | None = None,
+    ) -> Tensor:
         radix = self.states ** torch.arange(x_t.shape[1] - 1, -1, -1)
         return self.table[(x_t.argmax(-1) * radix).sum(1)]
 

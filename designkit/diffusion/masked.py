@@ -108,7 +108,8 @@ class Masked(DiffusionProcess):
         t = (noise.uniform("time") + place) / batch
         t = EARLIEST_TRAINING_TIME + (1 - EARLIEST_TRAINING_TIME) * t
         x_t = self.corrupt(x_0, t, noise)
-        logits = denoiser(functional.one_hot(x_t, self.states).float(), t.float(), valid).float()
+        noisy = functional.one_hot(x_t, self.states).float()
+        logits = denoiser(noisy, t.float(), valid=valid).float()
         surprise = functional.cross_entropy(logits.transpose(1, 2), x_0, reduction="none")
         hidden = x_t == self.mask if valid is None else (x_t == self.mask) & valid
         return (surprise * hidden).sum(1) * self._schedule.nelbo_weight(t).float()

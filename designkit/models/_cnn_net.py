@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import torch.nn.functional as functional
 from torch import Tensor, nn
 
-from designkit.models._layers import Composition, Conv, FourierTime, ResidualConv
+from designkit.models._layers import ClassEmbedding, Composition, Conv, FourierTime, ResidualConv
 
 if TYPE_CHECKING:
     from designkit.models.cnn import CNNDenoiser
@@ -20,15 +20,17 @@ class CNNDenoiserNet(nn.Module):
         settings: sizes.
         states: number of noisy tokens V.
         size: number of letters K.
+        classes: number of classes.
     """
 
-    def __init__(self, settings: CNNDenoiser, states: int, size: int):
+    def __init__(self, settings: CNNDenoiser, states: int, size: int, classes: int = 0):
         super().__init__()
         width = settings.channels
         self.stem = Conv(states, width, settings.kernel)
         self.positions = nn.Embedding(settings.positions, width) if settings.positions else None
         self.composition = Composition(size, width) if settings.composition else None
         self.time = FourierTime(width) if settings.time_conditioned else None
+        self.classes = ClassEmbedding(classes, width) if classes else None
         self.layers = nn.ModuleList(
             ResidualConv(width, settings.kernel, dilation, settings.dropout)
             for dilation in settings.dilations
@@ -38,7 +40,13 @@ class CNNDenoiserNet(nn.Module):
         self.hidden = nn.Linear(width, width)
         self.head = nn.Linear(width, size)
 
-    def forward(self, x_t: Tensor, t: Tensor, valid: Tensor | None = None) -> Tensor:
+    def forward(
+        self,
+        x_t: Tensor,
+        t: Tensor,
+        condition: Tensor | None = None,
+        valid: Tensor | None = None,
+    ) -> Tensor:
         """(B, L, V) noisy one-hots or probabilities and (B,) times to logits (B, L, K).
 
         ``valid`` (B, L) is 0 at padding; valid positions get the logits of the unpadded sequence.
@@ -51,6 +59,8 @@ class CNNDenoiserNet(nn.Module):
             x = x + self.composition(x_t, present)
         if self.time is not None:
             x = x + self.time(t)
+        if self.classes is not None:
+            x = x + self.classes(condition)
         for layer in self.layers:
             x = layer(x, present)
         logits: Tensor = self.head(functional.relu(self.hidden(self.norm(x))))

@@ -89,6 +89,23 @@ class Composition(nn.Module):
         return features[:, None]
 
 
+class ClassEmbedding(nn.Module):
+    """A vector for each class and for the null class, the last: (B,) int64 to (B, 1, channels).
+
+    It starts at 0, so that training starts from the unconditional network.
+    """
+
+    def __init__(self, classes: int, channels: int):
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(classes + 1, channels))
+
+    def forward(self, condition: Tensor | None) -> Tensor:
+        """Vectors of the classes; None is the null class, (1, 1, channels)."""
+        if condition is None:
+            return self.weight[-1:, None]
+        return self.weight[condition][:, None]
+
+
 class FourierTime(nn.Module):
     """Random Fourier features of the time and a dense layer: (B,) to (B, 1, channels)."""
 

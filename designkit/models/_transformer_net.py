@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as functional
 from torch import Tensor, nn
 
-from designkit.models._layers import FourierTime
+from designkit.models._layers import ClassEmbedding, FourierTime
 
 if TYPE_CHECKING:
     from designkit.models.transformer import TransformerDenoiser
@@ -62,17 +62,25 @@ class TransformerDenoiserNet(nn.Module):
         settings: sizes.
         states: number of noisy tokens V.
         size: number of letters K.
+        classes: number of classes.
     """
 
-    def __init__(self, settings: TransformerDenoiser, states: int, size: int):
+    def __init__(self, settings: TransformerDenoiser, states: int, size: int, classes: int = 0):
         super().__init__()
         self.embed = nn.Linear(states, settings.channels, bias=False)
         self.time = FourierTime(settings.channels) if settings.time_conditioned else None
+        self.classes = ClassEmbedding(classes, settings.channels) if classes else None
         self.blocks = nn.ModuleList(Block(settings) for _ in range(settings.layers))
         self.norm = nn.LayerNorm(settings.channels)
         self.head = nn.Linear(settings.channels, size)
 
-    def forward(self, x_t: Tensor, t: Tensor, valid: Tensor | None = None) -> Tensor:
+    def forward(
+        self,
+        x_t: Tensor,
+        t: Tensor,
+        condition: Tensor | None = None,
+        valid: Tensor | None = None,
+    ) -> Tensor:
         """(B, L, V) noisy one-hots or probabilities and (B,) times to logits (B, L, K).
 
         ``valid`` (B, L) is False at padding, which is not attended to.
@@ -81,6 +89,8 @@ class TransformerDenoiserNet(nn.Module):
         x = self.embed(x_t)
         if self.time is not None:
             x = x + self.time(t)
+        if self.classes is not None:
+            x = x + self.classes(condition)
         for block in self.blocks:
             x = block(x, attended)
         logits: Tensor = self.head(self.norm(x))

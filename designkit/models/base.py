@@ -7,29 +7,23 @@ classes (``CNNDenoiser``, ``ConvGRUPredictor``): cheap to import, they build the
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cache
 from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import AfterValidator, Field
 
-from designkit.errors import ModelError
+from designkit.errors import ModelError, UsageError, did_you_mean
+from designkit.models._chunks import CPU_ROWS, in_fixed_chunks
 from designkit.settings import Settings
 
 if TYPE_CHECKING:
-    from concurrent.futures import ThreadPoolExecutor
-
     import torch
     from torch import Tensor, nn
 
     from designkit.alphabet import Alphabet
     from designkit.diffusion.base import DiffusionProcess
     from designkit.randomness import Noise
-
-CPU_ROWS = 16
-"""Rows of every network call on a CPU. Kernels round differently for different row counts: a fixed
-count makes a row's result independent of the batch, and 16 rows keep activations in cache."""
 
 
 def _odd(taps: int) -> int:
@@ -52,12 +46,17 @@ class DenoiserSettings(Settings):
     time_conditioned: bool = False
 
     @abstractmethod
-    def build(self, states: int, size: int) -> nn.Module:
-        """A network from noisy one-hots or probabilities (B, L, V) and times to logits (B, L, K).
+    def build(self, states: int, size: int, classes: int = 0) -> nn.Module:
+        """A network ``forward(x_t, t, condition=None, valid=None)`` to logits (B, L, K).
+
+        ``x_t`` are one-hots or probabilities (B, L, V) and ``t`` times (B,). ``condition`` (B,)
+        int64 is the class of each row, ``classes`` standing for the null class, as None does for
+        all rows. ``valid`` (B, L) is False at padding.
 
         Args:
             states: number of noisy tokens V.
             size: number of letters K.
+            classes: number of classes; with 0 there is nothing to condition on.
         """
 
 
@@ -149,64 +148,6 @@ def one_hot(x: Tensor, states: int) -> Tensor:
     return functional.one_hot(x, states).float() if x.ndim == 2 else x
 
 
-def in_fixed_chunks(
-    function: Callable[..., Tensor],
-    arrays: Sequence[Tensor],
-    rows: int | None,
-    largest: int = 4096,
-) -> Tensor:
-    """Apply a row-wise function in chunks.
-
-    Chunks of a fixed number of rows are computed side by side, each by one thread: small networks
-    gain more from that than from several threads within an operation, and a row's result does not
-    depend on the number of threads.
-
-    Args:
-        function: from tensors of n rows each to one tensor of n rows.
-        arrays: tensors of N rows each.
-        rows: rows of every call, the last one padded by repeating its last row; None gives chunks
-            of at most ``largest`` rows without padding.
-        largest: chunk size where ``rows`` is None.
-
-    Returns:
-        (N, ...), in order.
-    """
-    import torch
-
-    total = arrays[0].shape[0]
-    starts = range(0, total, rows or largest)
-    inference, gradients = torch.is_inference_mode_enabled(), torch.is_grad_enabled()
-
-    def compute(start: int) -> Tensor:
-        chunk = [array[start : start + (rows or largest)] for array in arrays]
-        count = chunk[0].shape[0]
-        if rows and count < rows:
-            chunk = [torch.cat([c, c[-1:].expand(rows - count, *c.shape[1:])]) for c in chunk]
-        # These modes belong to a thread.
-        with torch.inference_mode(inference), torch.set_grad_enabled(gradients):
-            return function(*chunk)[:count]
-
-    if rows is None:
-        return torch.cat([compute(start) for start in starts])
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        if threads == 1 or len(starts) == 1:
-            results = [compute(start) for start in starts]
-        else:
-            results = list(_thread_pool(threads).map(compute, starts))
-    finally:
-        torch.set_num_threads(threads)
-    return torch.cat(results)
-
-
-@cache
-def _thread_pool(threads: int) -> ThreadPoolExecutor:
-    from concurrent.futures import ThreadPoolExecutor
-
-    return ThreadPoolExecutor(threads, thread_name_prefix="designkit")
-
-
 @dataclass
 class DiffusionModel:
     """A generative prior: denoiser, noise process, alphabet and length law.
@@ -220,6 +161,8 @@ class DiffusionModel:
         sha256: hash of the stored weights, "" for a model that is not stored.
         precision: ``fp32`` or ``bf16`` (autocast).
         time_conditioned: whether the denoiser's guess depends on the time.
+        classes: names of the classes it can be conditioned on.
+        condition: the class that is meant where none is given; None for the null class.
     """
 
     denoiser: nn.Module
@@ -230,6 +173,8 @@ class DiffusionModel:
     sha256: str = ""
     precision: str = "fp32"
     time_conditioned: bool = False
+    classes: tuple[str, ...] = ()
+    condition: int | None = None
     counter: CallCounter = field(default_factory=CallCounter)
 
     @property
@@ -237,31 +182,60 @@ class DiffusionModel:
         """Where the weights are."""
         return next(self.denoiser.parameters()).device
 
-    def logits(self, x_t: Tensor, t: Tensor) -> Tensor:
-        """Denoiser logits (B, L, K) of tokens (B, L) or relaxed (B, L, V) inputs; counted."""
+    @property
+    def null_class(self) -> int:
+        """Index of the class that stands for all sequences: the model without a condition."""
+        return len(self.classes)
+
+    def conditioned(self, name: str) -> DiffusionModel:
+        """The same model of one class, sharing weights and counter.
+
+        Raises:
+            UsageError: the model has no such class.
+        """
+        if name not in self.classes:
+            known = f"its classes are {', '.join(self.classes)}" if self.classes else "it has none"
+            raise UsageError(
+                f"{self.name or 'the model'}: no class {name!r}"
+                f"{did_you_mean(name, self.classes)} ({known})"
+            )
+        return replace(self, condition=self.classes.index(name))
+
+    def logits(self, x_t: Tensor, t: Tensor, condition: Tensor | None = None) -> Tensor:
+        """Denoiser logits (B, L, K) of tokens (B, L) or relaxed (B, L, V) inputs; counted.
+
+        ``condition`` (B,) int64 is the class of each row; None is the model's own.
+        """
         import torch
 
         self.counter.add(x_t.shape[0])
         device = self.device
+        arrays = [x_t, t]
+        if self.classes:
+            own = self.null_class if self.condition is None else self.condition
+            arrays.append(t.new_full(t.shape, own, dtype=torch.int64))
+            if condition is not None:
+                arrays[-1] = condition
 
-        def call(x: Tensor, times: Tensor) -> Tensor:
+        def call(x: Tensor, times: Tensor, *condition: Tensor) -> Tensor:
             with torch.autocast(device.type, torch.bfloat16, enabled=self.precision == "bf16"):
-                logits: Tensor = self.denoiser(one_hot(x, self.process.states), times)
+                logits: Tensor = self.denoiser(one_hot(x, self.process.states), times, *condition)
             return logits.float()
 
-        return in_fixed_chunks(call, [x_t, t], CPU_ROWS if device.type == "cpu" else None)
+        return in_fixed_chunks(call, arrays, CPU_ROWS if device.type == "cpu" else None)
 
-    def predict_x_0(self, x_t: Tensor, t: Tensor) -> Tensor:
+    def predict_x_0(self, x_t: Tensor, t: Tensor, condition: Tensor | None = None) -> Tensor:
         """Probabilities of the clean letters.
 
         Args:
             x_t: (B, L) noisy tokens.
             t: (B,) times in [0, 1].
+            condition: (B,) int64 classes, ``null_class`` for none; None is the model's own.
 
         Returns:
             (B, L, K) float32; rows sum to 1, one-hot where x_t leaves no doubt.
         """
-        return self.process.x_0_probs(self.logits(x_t, t), x_t)
+        return self.process.x_0_probs(self.logits(x_t, t, condition), x_t)
 
     def log_likelihood(self, tokens: Tensor, draws: int = 32) -> tuple[Tensor, Tensor]:
         """Estimate of log p(tokens | length) in nats and its standard error, both (B,) float64."""

@@ -39,11 +39,11 @@ class CNNDenoiser(DenoiserSettings):
     positions: int = Field(0, ge=0)
     composition: bool = False
 
-    def build(self, states: int, size: int) -> nn.Module:
+    def build(self, states: int, size: int, classes: int = 0) -> nn.Module:
         """The network; see ``DenoiserSettings.build``."""
         from designkit.models._cnn_net import CNNDenoiserNet
 
-        return CNNDenoiserNet(self, states, size)
+        return CNNDenoiserNet(self, states, size, classes)
 
 
 class CNNPredictor(BodySettings):

@@ -41,8 +41,8 @@ class TransformerDenoiser(DenoiserSettings):
             )
         return self
 
-    def build(self, states: int, size: int) -> nn.Module:
+    def build(self, states: int, size: int, classes: int = 0) -> nn.Module:
         """The network; see ``DenoiserSettings.build``."""
         from designkit.models._transformer_net import TransformerDenoiserNet
 
-        return TransformerDenoiserNet(self, states, size)
+        return TransformerDenoiserNet(self, states, size, classes)

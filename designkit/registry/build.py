@@ -40,7 +40,8 @@ def load_diffusion_model(
     card = _card(stored, "diffusion")
     process = component("designkit.processes", card["process"])
     settings = component("designkit.denoisers", card["architecture"])
-    network = settings.build(process.states, process.size)
+    classes = tuple(card.get("classes", {}).get("names", ()))
+    network = settings.build(process.states, process.size, len(classes))
     _load(network, stored.weights("cpu"), stored)
     return DiffusionModel(
         denoiser=network.to(device).eval(),
@@ -51,6 +52,7 @@ def load_diffusion_model(
         sha256=stored.sha256,
         precision=precision,
         time_conditioned=settings.time_conditioned,
+        classes=classes,
     )
 
 

@@ -73,14 +73,14 @@ def test_blocks_of_two_have_the_law_that_follows_from_independent_draws() -> Non
 class StaleModel(DiffusionModel):
     """A sampler that never refreshes the guess draws from the marginals of the empty sequence."""
 
-    def logits(self, x_t: Tensor, t: Tensor) -> Tensor:
+    def logits(self, x_t: Tensor, t: Tensor, condition: Tensor | None = None) -> Tensor:
         return super().logits(torch.full_like(x_t, WORLD.size), t)
 
 
 class GreedyEndModel(DiffusionModel):
     """The published final step: what is masked at the end becomes its most probable letter."""
 
-    def logits(self, x_t: Tensor, t: Tensor) -> Tensor:
+    def logits(self, x_t: Tensor, t: Tensor, condition: Tensor | None = None) -> Tensor:
         logits = super().logits(x_t, t)
         last = (x_t == WORLD.size).sum(1) == 1
         return torch.where(last[:, None, None], logits * 1e4, logits)
@@ -89,7 +89,7 @@ class GreedyEndModel(DiffusionModel):
 class SharpModel(DiffusionModel):
     """A lower temperature of the letters, as from truncated Gumbel noise."""
 
-    def logits(self, x_t: Tensor, t: Tensor) -> Tensor:
+    def logits(self, x_t: Tensor, t: Tensor, condition: Tensor | None = None) -> Tensor:
         return super().logits(x_t, t) * 1.2
 
 
@@ -132,7 +132,7 @@ def test_grid_and_block_calls_are_counted() -> None:
 class ClockModel(DiffusionModel):
     """A guess that the time alone changes: letter 0 early, letter 1 in the second half."""
 
-    def logits(self, x_t: Tensor, t: Tensor) -> Tensor:
+    def logits(self, x_t: Tensor, t: Tensor, condition: Tensor | None = None) -> Tensor:
         logits = torch.full((*x_t.shape, WORLD.size), -20.0)
         logits[..., 0] = torch.where(t > 0.5, 20.0, -20.0)[:, None]
         logits[..., 1] = -logits[..., 0]

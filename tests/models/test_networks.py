@@ -13,14 +13,13 @@ from torch import Tensor, nn
 from designkit import plugins
 from designkit.alphabet import DNA, PROTEIN
 from designkit.diffusion.masked import Masked
-from designkit.errors import ModelError
-from designkit.models._layers import Conv
+from designkit.errors import ModelError, UsageError
+from designkit.models._chunks import CPU_ROWS, in_fixed_chunks
+from designkit.models._layers import ClassEmbedding, Conv
 from designkit.models.base import (
-    CPU_ROWS,
     DiffusionModel,
     LengthLaw,
     Predictor,
-    in_fixed_chunks,
     one_hot,
 )
 from designkit.randomness import noise_for
@@ -48,6 +47,17 @@ def diffusion_model(name: str, **settings: Any) -> DiffusionModel:
     return DiffusionModel(
         denoiser(name, **settings), Masked(size=K), DNA, LengthLaw({12: 1}), name=name
     )
+
+
+def conditional_model(name: str) -> DiffusionModel:
+    """A model of three classes, whose embeddings are trained as it were."""
+    found = plugins.find("designkit.denoisers", name)(**DENOISERS.get(name, {}))
+    net = build_seeded(lambda: found.build(V, K, 3), 0).eval()
+    (embedding,) = [layer for layer in net.modules() if isinstance(layer, ClassEmbedding)]
+    generator = torch.Generator().manual_seed(1)
+    torch.nn.init.normal_(embedding.weight, generator=generator)
+    classes = ("low", "middle", "high")
+    return DiffusionModel(net, Masked(size=K), DNA, LengthLaw({12: 1}), name=name, classes=classes)
 
 
 def predictor(
@@ -131,6 +141,50 @@ def test_every_position_informs_the_guess_of_another(name: str) -> None:
 
 
 @all_denoisers
+def test_classes_start_as_the_unconditional_network(name: str) -> None:
+    """The same initial weights but for zeros, and so the same guess whatever the class."""
+    found = plugins.find("designkit.denoisers", name)(**DENOISERS.get(name, {}))
+    plain = denoiser(name)
+    net = build_seeded(lambda: found.build(V, K, 2), 0).eval()
+    more = {k: v for k, v in net.state_dict().items() if k not in plain.state_dict()}
+    assert [(v.shape[0], float(v.abs().max())) for v in more.values()] == [(3, 0.0)]
+    assert all(torch.equal(net.state_dict()[k], v) for k, v in plain.state_dict().items())
+    x_t = one_hot(tokens(3, 12, V), V)
+    expected = plain(x_t, torch.ones(3))
+    assert torch.equal(net(x_t, torch.ones(3)), expected)
+    assert torch.equal(net(x_t, torch.ones(3), torch.tensor([0, 2, 1])), expected)
+
+
+@all_denoisers
+def test_each_row_has_the_guess_of_its_class(name: str) -> None:
+    model = conditional_model(name)
+    x_t, t = tokens(40, 12, V), torch.ones(40)
+    classes = torch.arange(40) % 4  # the last of four is the null class
+    with torch.inference_mode():
+        mixed = model.predict_x_0(x_t, t, classes)
+        alone = [model.conditioned(one).predict_x_0(x_t, t) for one in model.classes]
+        alone.append(model.predict_x_0(x_t, t))
+    assert model.counter.rows == 5 * 40  # a conditioned model counts with the one it came from
+    stacked = torch.stack(alone)
+    assert torch.equal(mixed, stacked[classes, torch.arange(40)])
+    hidden = (x_t == K).any(1)
+    for first, second in ((0, 1), (1, 2), (2, 3), (0, 3)):
+        changed = (stacked[first] - stacked[second]).abs().amax((1, 2))
+        assert (changed[hidden] > 1e-3).all()
+    # A condition that is given goes before the model's own.
+    with torch.inference_mode():
+        given = model.conditioned("low").predict_x_0(x_t, t, torch.full((40,), 2))
+    assert torch.equal(given, stacked[2])
+
+
+def test_a_class_that_a_model_does_not_have() -> None:
+    with pytest.raises(UsageError, match=r"no class 'hihg'; did you mean 'high'\? \(its classes"):
+        conditional_model("cnn").conditioned("hihg")
+    with pytest.raises(UsageError, match=r"cnn: no class 'high' \(it has none\)"):
+        diffusion_model("cnn").conditioned("high")
+
+
+@all_denoisers
 def test_tokens_and_their_one_hots_get_one_answer(name: str) -> None:
     model = diffusion_model(name)
     x_t, t = tokens(5, 12, V), torch.rand(5)
@@ -159,7 +213,7 @@ def test_padding_changes_nothing_for_valid_positions(name: str) -> None:
         padded = torch.cat([torch.cat([x, torch.full((1, 15 - x.shape[1]), 2)], 1) for x in alone])
         valid = torch.arange(15) < torch.tensor(lengths)[:, None]
         with torch.no_grad():
-            together = net(one_hot(padded, V), t, valid)
+            together = net(one_hot(padded, V), t, valid=valid)
             blind = net(one_hot(padded, V), t)
             for row, x in enumerate(alone):
                 expected = net(one_hot(x, V), t[row : row + 1])[0]
