@@ -80,8 +80,8 @@ class DiffusionProcess(Settings):
         """Noisy tokens x_t ~ q(x_t | x_0), (B, L) int64, at times ``t`` (B,)."""
 
     @abstractmethod
-    def x_0_probs(self, logits: Tensor, x_t: Tensor) -> Tensor:
-        """The denoiser's guess (B, L, K), with all that x_t says for certain put in."""
+    def x_0_probs(self, logits: Tensor, x_t: Tensor, t: Tensor) -> Tensor:
+        """The denoiser's guess p(x_0 | x_t) of each position, (B, L, K), at times (B,)."""
 
     @abstractmethod
     def certain(self, x_0: Tensor) -> Tensor:

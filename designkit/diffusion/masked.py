@@ -69,7 +69,7 @@ class Masked(DiffusionProcess):
         keep = noise.uniform("corrupt", x_0.shape[1]) < self.alpha(t.double())[:, None]
         return x_0.where(keep, self.mask)
 
-    def x_0_probs(self, logits: Tensor, x_t: Tensor) -> Tensor:
+    def x_0_probs(self, logits: Tensor, x_t: Tensor, t: Tensor) -> Tensor:
         """Softmax over letters; one-hot at unmasked positions (SUBS, Sahoo et al. sec. 3.2.3)."""
         import torch.nn.functional as functional
 

@@ -235,7 +235,7 @@ class DiffusionModel:
         Returns:
             (B, L, K) float32; rows sum to 1, one-hot where x_t leaves no doubt.
         """
-        return self.process.x_0_probs(self.logits(x_t, t, condition), x_t)
+        return self.process.x_0_probs(self.logits(x_t, t, condition), x_t, t)
 
     def log_likelihood(self, tokens: Tensor, draws: int = 32) -> tuple[Tensor, Tensor]:
         """Estimate of log p(tokens | length) in nats and its standard error, both (B,) float64."""
