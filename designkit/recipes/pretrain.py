@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,8 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 import designkit
 from designkit import plugins
-from designkit.errors import ConfigurationError, OutputError, UsageError
+from designkit.errors import ConfigurationError
 from designkit.io.alphabets import load_alphabet
+from designkit.recipes._training_run import (
+    Reporting,
+    TrainingRun,
+    finished_model,
+    saved_seed,
+)
 from designkit.recipes.console import Console
 from designkit.recipes.options import RunOptions
 from designkit.recipes.pretrain_settings import PretrainSettings
@@ -25,11 +30,8 @@ if TYPE_CHECKING:
     from designkit.alphabet import Alphabet
     from designkit.diffusion.base import DiffusionProcess
     from designkit.recipes._training_data import TrainingData
-    from designkit.recipes.training import Progress, TrainingResult
+    from designkit.recipes.training import TrainingResult
     from designkit.registry.store import StoredModel
-
-RUN_FILE = "run.json"
-REGISTERED_FILE = "registered.json"
 
 
 @dataclass(frozen=True)
@@ -136,11 +138,9 @@ def _component(group: str, merged: Layer, key: str, fields: dict[str, Any]) -> A
 def pretrain(
     request: PretrainRequest,
     *,
-    device: str = "auto",
-    resume: bool = False,
-    progress: Callable[[str, int], Progress] | None = None,
-    say: Callable[[str], None] = lambda line: None,
-    should_stop: Callable[[], bool] = lambda: False,
+    device: str,
+    resume: bool,
+    reporting: Reporting,
 ) -> StoredModel:
     """Train, judge and register a model.
 
@@ -148,9 +148,7 @@ def pretrain(
         request: what to train.
         device: as in ``runtime.choose_device``.
         resume: continue the run in the request's folder; a finished one returns its model.
-        progress: makes the progress display of a title and a number of updates.
-        say: told what happens, line by line.
-        should_stop: True checkpoints and raises ``Interrupted``.
+        reporting: whom to tell, and who may stop it.
 
     Raises:
         InputError: unusable data.
@@ -158,79 +156,43 @@ def pretrain(
         UsageError: the folder holds another run.
         Interrupted: stopped; ``resume`` continues.
     """
-    from accelerate import Accelerator
-
+    from designkit.recipes._card import card_text
     from designkit.recipes._training_data import check_parts, load_training_data
     from designkit.recipes.runtime import choose_device, choose_precision
-    from designkit.registry.store import Registry
 
     settings = request.settings
-    finished = request.run_dir / REGISTERED_FILE
-    if resume and finished.exists():
-        _check_same_run(request.run_dir, _description(request))
-        stored = Registry().find(json.loads(finished.read_text())["model"])
-        say(f"{request.run_dir}: finished already; the model is {stored.name}@{stored.version}")
+    described = _description(request)
+    stored = finished_model(request.run_dir, described, reporting.say) if resume else None
+    if stored is not None:
         return stored
     target = choose_device(device)
     precision = choose_precision(settings.precision, target, training=True)
     alphabet = load_alphabet(settings.alphabet)
     data = load_training_data(request.sources, settings, alphabet)
-    say(_describe_data(data))
+    reporting.say(_describe_data(data))
     check_parts(data, list(settings.data.labels))
     _check_network(request, data, alphabet)
-    accelerator = Accelerator(cpu=target.type == "cpu")
-    if accelerator.is_main_process:
-        _claim_run_dir(request, data, precision, resume)
-    accelerator.wait_for_everyone()
-    if not accelerator.is_main_process:  # the main process speaks, and its seed is everyone's
-        request = replace(
-            request, seed=json.loads((request.run_dir / RUN_FILE).read_text())["seed"]
-        )
-        progress, say = None, _silent
+    run = TrainingRun.start(
+        request.name,
+        request.run_dir,
+        {**described, "data": data.files, "precision": precision},
+        target,
+        resume=resume,
+        reporting=reporting,
+        precision=precision,
+    )
+    request = replace(request, seed=run.seed)
     if settings.kind == "prior":
         from designkit.recipes._prior import train_prior as trainer
     else:
         from designkit.recipes._predictor import train_predictor as trainer
 
     def fit(title: str, module: nn.Module, task: Any, folder: Path, seed: int) -> TrainingResult:
-        from designkit.recipes.training import train
-
-        folder.mkdir(parents=True, exist_ok=True)
-        display = progress(title, settings.optimizer.updates) if progress else None
-        result = train(
-            module,
-            task,
-            settings.optimizer,
-            run_dir=folder,
-            seed=seed,
-            accelerator=accelerator,
-            precision=precision,
-            resume=resume,
-            progress=display,
-            should_stop=should_stop,
-        )
-        state = result.state
-        say(
-            f"{title}: {state.update} updates, best validation loss {state.best_loss:.4f} "
-            f"at update {state.best_update}"
-        )
-        return result
+        return run.fit(title, module, task, settings.optimizer, folder, seed)
 
     weights, card = trainer(request, data, alphabet, fit)
     card |= _common_card(request, data, precision)
-    from designkit.recipes._card import card_text
-
-    if accelerator.is_main_process:
-        stored = Registry().save(request.name, card, weights, card_text(request.name, card))
-        _write_json(finished, {"model": f"{stored.name}@{stored.version}"})
-    accelerator.wait_for_everyone()
-    if not accelerator.is_main_process:
-        stored = Registry().find(json.loads(finished.read_text())["model"])
-    return stored
-
-
-def _silent(line: str) -> None:
-    """Say nothing."""
+    return run.register(weights, card, card_text(request.name, card))
 
 
 def _common_card(request: PretrainRequest, data: TrainingData, precision: str) -> dict[str, Any]:
@@ -285,26 +247,6 @@ def _check_network(request: PretrainRequest, data: TrainingData, alphabet: Alpha
         )
 
 
-def _claim_run_dir(
-    request: PretrainRequest, data: TrainingData, precision: str, resume: bool
-) -> None:
-    """Write what the run is, or check that the folder holds this very run."""
-    described = {**_description(request), "data": data.files, "precision": precision}
-    path = request.run_dir / RUN_FILE
-    if path.exists():
-        if not resume:
-            raise UsageError(
-                f"{request.run_dir}: holds a run already; use --resume, or another --run-dir"
-            )
-        _check_same_run(request.run_dir, described)
-        return
-    try:
-        request.run_dir.mkdir(parents=True, exist_ok=True)
-        _write_json(path, described)
-    except OSError as error:
-        raise OutputError(f"cannot write {request.run_dir}: {error.strerror}") from error
-
-
 def _description(request: PretrainRequest) -> dict[str, Any]:
     return {
         "name": request.name,
@@ -314,29 +256,13 @@ def _description(request: PretrainRequest) -> dict[str, Any]:
     }
 
 
-def _check_same_run(folder: Path, described: dict[str, Any]) -> None:
-    before = json.loads((folder / RUN_FILE).read_text())
-    changed = [key for key in described if before.get(key) != described[key]]
-    if changed:
-        raise UsageError(
-            f"{folder}: the run there differs in {', '.join(changed)}; "
-            "resume it with what it was started with, or use another --run-dir"
-        )
-
-
-def _write_json(path: Path, fields: dict[str, Any]) -> None:
-    from designkit.io.provenance import write_json_atomic
-
-    write_json_atomic(path, fields)
-
-
 def run_pretrain(
     options: RunOptions, *, sources: Sequence[str], name: str, run_dir: str | None, resume: bool
 ) -> None:
     """The command: resolve everything, train, say where the model is."""
     seed = options.seed
     if seed is None and resume:
-        seed = _saved_seed(Path(run_dir) if run_dir else Path("runs") / name)
+        seed = saved_seed(Path(run_dir) if run_dir else Path("runs") / name)
     request = resolve_request(
         options.configuration(), sources=sources, name=name, run_dir=run_dir, seed=draw_seed(seed)
     )
@@ -360,17 +286,7 @@ def run_pretrain(
             request,
             device=options.device,
             resume=resume,
-            progress=console.progress,
-            say=console.say,
-            should_stop=stop,
+            reporting=Reporting(console.progress, console.say, stop),
         )
     console.say(f"saved {stored.name}@{stored.version} in {stored.path}")
     console.say((stored.path / "README.md").read_text())
-
-
-def _saved_seed(folder: Path) -> int | None:
-    """The seed of the run in a folder, so that resuming needs no --seed."""
-    try:
-        return int(json.loads((folder / RUN_FILE).read_text())["seed"])
-    except (OSError, ValueError, KeyError):
-        return None
