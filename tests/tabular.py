@@ -15,12 +15,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from designkit.algorithms.sampling.base import Children
 from designkit.algorithms.sampling.svdd import SVDD
-from designkit.algorithms.values.base import Objective, ValueEstimator
+from designkit.algorithms.values.base import Objective, States, ValueEstimator, Values
 from designkit.alphabet import Alphabet
+from designkit.diffusion.base import DiffusionProcess, Plan
 from designkit.diffusion.masked import Masked
 from designkit.models.base import DiffusionModel, LengthLaw
-from designkit.randomness import Noise
+from designkit.randomness import Noise, noise_for
 
 Law = NDArray[np.float64]
 
@@ -224,11 +226,9 @@ class ExactValue(ValueEstimator):
     table: tuple[float, ...]
     states: int
 
-    def values(
-        self, reward: Objective, x_s: Tensor, x_0_probs: Tensor, temperature: float, noise: Noise
-    ) -> Tensor:
+    def values(self, reward: Objective, states: States, temperature: float) -> Values:
         table = torch.tensor(self.table, dtype=torch.float64)
-        return table[places(x_s, self.states)]
+        return Values(table[places(states.tokens, self.states)])
 
 
 class ExactSVDD(SVDD):
@@ -260,3 +260,31 @@ def exact_svdd(
         states=world.size + 1,
         **settings,
     )
+
+
+def children_worth(values: Tensor, *, last: bool = False, step: int = 0) -> Children:
+    """Children (A, M) of the first A designs of seed 0 that are worth so much."""
+    parents = len(values)
+    return Children(
+        tokens=torch.zeros(*values.shape, 1, dtype=torch.int64),
+        values=values,
+        log_ratio=torch.zeros_like(values),
+        rows=torch.arange(parents),
+        step=step,
+        last=last,
+        noise=noise_for(0, parents).at(step),
+    )
+
+
+def propose(
+    process: DiffusionProcess,
+    x_t: Tensor,
+    x_0_probs: Tensor,
+    plan: Plan,
+    step: int,
+    noise: Noise,
+    candidates: int = 1,
+) -> Tensor:
+    """(A, M, L) children of (A, L) states."""
+    law = process.transition(x_t, x_0_probs, plan, step)
+    return law.write(x_t, law.draw(noise.at(step), candidates))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal, Protocol
 
 from designkit.settings import Settings
@@ -39,22 +39,102 @@ class Plan:
 
     Attributes:
         start: (B, L) tokens at t = 1.
-        step_of: (B, L) int64, the step in 0..steps-1 at which a position is decided.
+        step_of: (B, L) int64, the step in 0..steps-1 at which a position is decided, -1 for
+            positions that are given; None where every free position may change in every step.
         times: (steps + 1,) float64, from 1 down to 0, of the states between the steps.
+        free: (B, L) bool, False at positions that are given.
+        most: for each step, the most positions that it may change in any row.
+        always: whether every row changes in every step.
     """
 
     start: Tensor
-    step_of: Tensor
+    step_of: Tensor | None
     times: Tensor
+    free: Tensor
+    most: tuple[int, ...]
+    always: bool
 
     @property
     def steps(self) -> int:
         """Number of denoising steps."""
-        return len(self.times) - 1
+        return len(self.most)
 
     def rows(self, index: Tensor) -> Plan:
         """The plan of some rows."""
-        return Plan(self.start[index], self.step_of[index], self.times)
+        step_of = None if self.step_of is None else self.step_of[index]
+        return replace(self, start=self.start[index], step_of=step_of, free=self.free[index])
+
+    def changing(self, step: int) -> Tensor:
+        """(B,) bool, the rows that a step may change."""
+        return self.free.any(1) if self.step_of is None else (self.step_of == step).any(1)
+
+    def reordered(self, step: int, priority: Tensor) -> Plan:
+        """The plan in which a step decides the undecided positions of highest priority.
+
+        How many positions each row decides in each step stays.
+
+        Args:
+            step: the next one.
+            priority: (B, L), finite.
+        """
+        if self.step_of is None:
+            return self
+        undecided = self.step_of >= step
+        order = priority.where(undecided, -float("inf")).argsort(
+            dim=1, descending=True, stable=True
+        )
+        # Both sorts put what is decided last.
+        steps = self.step_of.where(undecided, self.steps).sort(1).values
+        step_of = self.step_of.scatter(1, order, steps).where(undecided, self.step_of)
+        return replace(self, step_of=step_of)
+
+
+@dataclass(frozen=True)
+class Transition:
+    """The law of one step: independent letters at the positions that it may change.
+
+    Attributes:
+        positions: (A, P) int64.
+        probs: (A, P, K) probabilities of the letters there.
+        open: (A, P) bool; False for places that only fill the row up.
+    """
+
+    positions: Tensor
+    probs: Tensor
+    open: Tensor
+
+    def draw(self, noise: Noise, candidates: int) -> Tensor:
+        """Letters of each candidate, (A, candidates, P) int64.
+
+        Args:
+            noise: of the A rows at this step.
+            candidates: M.
+        """
+        uniform = noise.uniform("token", self.positions, candidates)
+        return categorical(self.probs[:, None].expand(-1, candidates, -1, -1), uniform)
+
+    def write(self, x_t: Tensor, letters: Tensor) -> Tensor:
+        """States (A, L) with the letters (A, M, P) of each candidate put in, (A, M, L)."""
+        candidates = letters.shape[1]
+        kept = x_t.gather(1, self.positions)[:, None]
+        children = x_t[:, None].repeat(1, candidates, 1)
+        index = self.positions[:, None].expand(-1, candidates, -1)
+        return children.scatter(2, index, letters.where(self.open[:, None], kept))
+
+    def log_prob(self, letters: Tensor) -> Tensor:
+        """Log-probability of the letters (A, M, P) of each candidate, (A, M) float64."""
+        logs = self.probs.double().log()[:, None].expand(-1, letters.shape[1], -1, -1)
+        taken = logs.gather(-1, letters[..., None]).squeeze(-1)
+        return taken.where(self.open[:, None], 0.0).sum(-1)
+
+    def tilted(self, log_factors: Tensor) -> Transition:
+        """The law times exp(log_factors), (A, P, K), normalised over the letters."""
+        factors = (log_factors - log_factors.amax(-1, keepdim=True)).exp()
+        weights = self.probs.double() * factors
+        total = weights.sum(-1, keepdim=True)
+        # A factor may be negligible for every letter that the law allows.
+        probs = (weights / total).where(total > 0, self.probs.double())
+        return replace(self, probs=probs)
 
 
 class DiffusionProcess(Settings):
@@ -111,14 +191,38 @@ class DiffusionProcess(Settings):
         """Estimated lower bound of log p(x_0) in nats, and its standard error, both (B,)."""
 
     @abstractmethod
-    def plan(self, length: int, steps: int, decoding: Decoding, noise: Noise) -> Plan:
-        """Draw what each of ``steps`` denoising steps may change, for each row of ``noise``."""
+    def known(self, x_0_probs: Tensor, x_s: Tensor) -> Tensor:
+        """A guess (B, L, K) made before x_s (B, L) was drawn, with what x_s says for certain."""
 
     @abstractmethod
-    def propose(
-        self, x_t: Tensor, x_0_probs: Tensor, plan: Plan, step: int, noise: Noise, candidates: int
-    ) -> Tensor:
-        """Children x_s ~ p(x_s | x_t) of every row, (B, candidates, L) int64."""
+    def plan(
+        self,
+        length: int,
+        steps: int,
+        decoding: Decoding,
+        noise: Noise,
+        given: Tensor | None = None,
+    ) -> Plan:
+        """Draw what each of ``steps`` denoising steps may change, for each row of ``noise``.
+
+        Args:
+            length: L.
+            steps: number of steps.
+            decoding: how positions are spread over them.
+            noise: of B rows.
+            given: (B, L) int64 letters that are never changed, -1 where a letter is to be found.
+        """
+
+    @abstractmethod
+    def transition(self, x_t: Tensor, x_0_probs: Tensor, plan: Plan, step: int) -> Transition:
+        """The law p(x_s | x_t) of a step.
+
+        Args:
+            x_t: (A, L) noisy tokens.
+            x_0_probs: (A, L, K) the model's guess.
+            plan: of these rows.
+            step: 0 to steps - 1.
+        """
 
 
 def categorical(probs: Tensor, uniform: Tensor) -> Tensor:

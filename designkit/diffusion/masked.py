@@ -22,8 +22,8 @@ from designkit.diffusion.base import (
     DiffusionProcess,
     LogitsFunction,
     Plan,
+    Transition,
     X0Function,
-    categorical,
 )
 from designkit.randomness import Noise, noise_for
 
@@ -71,10 +71,7 @@ class Masked(DiffusionProcess):
 
     def x_0_probs(self, logits: Tensor, x_t: Tensor, t: Tensor) -> Tensor:
         """Softmax over letters; one-hot at unmasked positions (SUBS, Sahoo et al. sec. 3.2.3)."""
-        import torch.nn.functional as functional
-
-        one_hot = functional.one_hot(x_t, self.states)[..., : self.size].to(logits.dtype)
-        return logits.softmax(-1).where((x_t == self.mask)[..., None], one_hot)
+        return self.known(logits.softmax(-1), x_t)
 
     def certain(self, x_0: Tensor) -> Tensor:
         """One-hots of clean tokens."""
@@ -150,46 +147,71 @@ class Masked(DiffusionProcess):
         variance = terms.diff(dim=1).square().mean(1) / 2
         return terms.mean(1), (variance / draws).sqrt()
 
-    def plan(self, length: int, steps: int, decoding: Decoding, noise: Noise) -> Plan:
+    def known(self, x_0_probs: Tensor, x_s: Tensor) -> Tensor:
+        """The guess, one-hot where x_s is unmasked."""
+        import torch.nn.functional as functional
+
+        one_hot = functional.one_hot(x_s, self.states)[..., : self.size].to(x_0_probs.dtype)
+        return x_0_probs.where((x_s == self.mask)[..., None], one_hot)
+
+    def plan(
+        self,
+        length: int,
+        steps: int,
+        decoding: Decoding,
+        noise: Noise,
+        given: Tensor | None = None,
+    ) -> Plan:
         """Draw the step at which each position is revealed.
 
         Args:
             length: L.
-            steps: number of steps; with ``blocks`` at most L.
+            steps: number of steps; with ``blocks`` at most as many as free positions.
             decoding: ``blocks`` or ``grid``.
             noise: of B rows.
+            given: (B, L) int64 letters that are there from the start, -1 at free positions.
 
         Raises:
-            ValueError: more blocks than positions.
+            ValueError: more blocks than free positions.
         """
         import torch
 
         uniform = noise.uniform("reveal", length)
-        start = torch.full(uniform.shape, self.mask, device=uniform.device)
+        free = torch.ones_like(uniform, dtype=torch.bool) if given is None else given < 0
+        start = torch.full_like(uniform, self.mask, dtype=torch.int64)
+        if given is not None:
+            start = start.where(free, given)
         times = torch.linspace(1, 0, steps + 1, dtype=torch.float64, device=uniform.device)
         if decoding == "grid":
             # Position l is revealed at time u: masked at t with probability m_t = 1 - alpha(t).
             revealed_at = self._schedule.time_of(1 - uniform)
             step_of = torch.searchsorted(-times, -revealed_at, right=True) - 1
-            return Plan(start, step_of.clamp(0, steps - 1), times)
-        if steps > length:
-            raise ValueError(f"{steps} blocks for {length} positions")
-        rank = uniform.argsort(1).argsort(1)
-        # Before step i a share i / steps of the positions is known: the time at which that is so.
-        return Plan(start, rank * steps // length, self._schedule.time_of(1 - times))
+            step_of = step_of.clamp(0, steps - 1)
+        else:
+            count = free.sum(1, keepdim=True)
+            fewest = int(count.min()) if given is not None else length
+            if steps > max(1, fewest):
+                raise ValueError(f"{steps} blocks for {fewest} positions")
+            rank = uniform.where(free, 2.0).argsort(1).argsort(1)
+            step_of = rank * steps // count.clamp(min=1)
+            # Before step i a share i / steps is known: the time at which that is so.
+            times = self._schedule.time_of(1 - times)
+        step_of = step_of.where(free, -1)
+        most, always = _extent(step_of, steps)
+        return Plan(start, step_of, times, free, most, always)
 
-    def propose(
-        self, x_t: Tensor, x_0_probs: Tensor, plan: Plan, step: int, noise: Noise, candidates: int
-    ) -> Tensor:
-        """Reveal this step's positions: the same positions in all candidates of a row."""
-        revealed = plan.step_of == step  # (B, L)
-        most = int(revealed.sum(1).max())
-        positions = (~revealed).long().argsort(dim=1, stable=True)[:, :most]  # (B, P)
-        uniform = noise.at(step).uniform("token", positions, candidates)  # (B, M, P)
+    def transition(self, x_t: Tensor, x_0_probs: Tensor, plan: Plan, step: int) -> Transition:
+        """Reveal this step's positions."""
+        assert plan.step_of is not None
+        revealed = plan.step_of == step  # (A, L)
+        positions = (~revealed).long().argsort(dim=1, stable=True)[:, : plan.most[step]]  # (A, P)
         probs = x_0_probs.gather(1, positions[..., None].expand(-1, -1, self.size))
-        drawn = categorical(probs[:, None].expand(-1, candidates, -1, -1), uniform)
-        drawn = drawn.where(
-            revealed.gather(1, positions)[:, None], x_t.gather(1, positions)[:, None]
-        )
-        children = x_t[:, None].repeat(1, candidates, 1)
-        return children.scatter(2, positions[:, None].expand(-1, candidates, -1), drawn)
+        return Transition(positions, probs, revealed.gather(1, positions))
+
+
+def _extent(step_of: Tensor, steps: int) -> tuple[tuple[int, ...], bool]:
+    """The most positions of any row in each step, and whether all rows have some in all steps."""
+    counts = step_of.new_zeros(len(step_of), steps + 1)
+    place = step_of.where(step_of >= 0, steps)
+    counts = counts.scatter_add(1, place, step_of.new_ones(()).expand_as(place))[:, :steps]
+    return tuple(counts.amax(0).tolist()), bool((counts > 0).all())

@@ -9,14 +9,22 @@ import pytest
 import torch
 from torch import Tensor
 
-from designkit.algorithms.sampling import _particles
-from designkit.algorithms.sampling._particles import Particles, tempered
+from designkit.algorithms.sampling import _guided, _particles
+from designkit.algorithms.sampling._particles import Particles
 from designkit.algorithms.sampling.ancestral import Ancestral
-from designkit.algorithms.sampling.base import Designs, Request, Sampler
+from designkit.algorithms.sampling.base import Children, Designs, Request, Sampler
 from designkit.algorithms.sampling.nested_is import NestedIS
 from designkit.algorithms.sampling.smc import SMC
 from designkit.randomness import noise_for
-from tests.tabular import ExactValue, Law, make_rewards, make_world, places, tv_excess
+from tests.tabular import (
+    ExactValue,
+    Law,
+    children_worth,
+    make_rewards,
+    make_world,
+    places,
+    tv_excess,
+)
 
 WORLD = make_world()
 REWARDS = make_rewards(WORLD)
@@ -30,7 +38,7 @@ def exact(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
     def use(temperature: float) -> None:
         table = tuple(WORLD.soft_values(REWARDS, temperature).tolist())
         value = ExactValue(table=table, states=WORLD.size + 1)
-        monkeypatch.setattr(_particles, "estimator", lambda name: value)
+        monkeypatch.setattr(_guided, "estimator", lambda name: value)
 
     return use
 
@@ -102,9 +110,9 @@ def test_the_normalizer_is_unbiased_whatever_the_value(exact, name, value, setti
 class Forgetful(Particles):
     """Weights multiplied by exp(v_s / temperature), nothing taken back: the value counts twice."""
 
-    def advance(self, values: Tensor, temperature: float, rows: Tensor, *more, **last) -> Tensor:
-        self._potential.view(-1)[rows] = 0.0
-        return super().advance(values, temperature, rows, *more, **last)
+    def advance(self, children: Children, temperature: float) -> Tensor:
+        self._potential.view(-1)[children.rows] = 0.0
+        return super().advance(children, temperature)
 
 
 def test_forgetting_the_own_value_is_caught(exact, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -173,8 +181,8 @@ def moved(values: list[float] | Tensor, size: int, *, last: bool = True) -> Part
     """Populations of N particles that all moved once, without a choice."""
     column = torch.as_tensor(values, dtype=torch.float64)[:, None]
     particles = Particles(noise_for(0, len(column)), size)
-    kept = particles.advance(column, 1.0, torch.arange(len(column)), 0, last=last)
-    assert kept.tolist() == [0] * len(column)
+    kept = particles.advance(children_worth(column, last=last), 1.0)
+    assert kept.tolist() == list(range(len(column)))
     return particles
 
 
@@ -218,18 +226,30 @@ def test_no_score_on_the_way_is_the_lowest_value() -> None:
     chosen, normalizers = [], []
     for given in (values.double(), filled):
         particles = Particles(noise_for(0, 4), 4)
-        kept = particles.advance(given, 1.0, torch.arange(4), 0, last=False)
+        kept = particles.advance(children_worth(given), 1.0)
         order = particles.resample(0, 1.0, 1.0, last=True)
         chosen.append((kept.tolist(), order.tolist()))
         normalizers.append(particles.log_normalizer.tolist())
     assert chosen[0] == chosen[1]
     assert normalizers[0] == normalizers[1]
     ended = Particles(noise_for(0, 4), 4)
-    ended.advance(values.double(), 1.0, torch.arange(4), 0, last=True)
+    ended.advance(children_worth(values.double(), last=True), 1.0)
     assert (ended.resample(0, 1.0, 1.0, last=True) != 2).all()
 
 
-def test_tempering_falls_to_the_temperature_half_way() -> None:
-    heats = [tempered(2.0, 16.0, step, 8) for step in range(8)]
-    np.testing.assert_allclose(heats, [16, 8, 4, 2, 2, 2, 2, 2])
-    assert tempered(2.0, 1.0, 0, 8) == 2.0
+@pytest.mark.parametrize(
+    ("annealing", "expected"),
+    [
+        ("geometric", [16, 8, 4, 2]),
+        ("linear", [24.5, 17, 9.5, 2]),
+        ("cosine", [27.607, 17, 6.393, 2]),
+    ],
+)
+def test_tempering_falls_to_the_temperature_half_way(annealing, expected) -> None:
+    method = SMC(temperature=2.0, tempering=16.0, annealing=annealing)
+    heats = [method.temperature_at(step, 8) for step in range(8)]
+    np.testing.assert_allclose(heats, [*expected, 2, 2, 2, 2], rtol=1e-4)
+    whole = SMC(temperature=2.0, tempering=16.0, annealing=annealing, annealed=1.0)
+    assert whole.temperature_at(6, 8) > 2.0
+    assert whole.temperature_at(7, 8) == pytest.approx(2.0)
+    assert SMC(temperature=2.0).temperature_at(0, 8) == 2.0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from math import factorial, prod
 
 import numpy as np
@@ -10,8 +11,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from designkit.algorithms.sampling.base import Request
-from designkit.algorithms.sampling.svdd import SVDD
+from designkit.algorithms.sampling.base import Children, Request
+from designkit.algorithms.sampling.svdd import SVDD, choose
 from designkit.alphabet import Alphabet
 from designkit.diffusion.base import categorical
 from designkit.models.base import DiffusionModel
@@ -141,31 +142,32 @@ def test_a_single_step_tilts_the_law_of_that_step(decoding: str) -> None:
 class Greedy(ExactSVDD):
     """The published code: argmax, whatever the temperature."""
 
-    def select(self, values: Tensor, noise: Noise) -> Tensor:
-        return values.argmax(1)
+    def select(self, children: Children, temperature: float) -> Tensor:
+        return super().select(children, 0.0)
 
 
 class Untempered(ExactSVDD):
     """Softmax of the values themselves: the temperature is ignored."""
 
-    def select(self, values: Tensor, noise: Noise) -> Tensor:
-        return super().select(values * self.temperature, noise)
+    def select(self, children: Children, temperature: float) -> Tensor:
+        return super().select(children, 1.0)
 
 
 class Linear(ExactSVDD):
     """Weights that are the values, shifted, instead of their exponentials."""
 
-    def select(self, values: Tensor, noise: Noise) -> Tensor:
+    def select(self, children: Children, temperature: float) -> Tensor:
+        values = children.values
         shifted = values - values.min(1, keepdim=True).values + 1e-9
-        return categorical(shifted, noise.uniform("select"))
+        return super().select(replace(children, values=shifted.log()), 1.0)
 
 
 class Unselected(ExactSVDD):
     """The last step is not selected: designs taken before the last selection."""
 
-    def select(self, values: Tensor, noise: Noise) -> Tensor:
-        kept = super().select(values, noise)
-        return torch.zeros_like(kept) if noise.step == L - 1 else kept
+    def select(self, children: Children, temperature: float) -> Tensor:
+        kept = super().select(children, temperature)
+        return kept - kept % self.candidates if children.last else kept
 
 
 @pytest.mark.parametrize("kind", [Greedy, Untempered, Linear, Unselected])
@@ -186,12 +188,16 @@ def test_a_value_of_another_temperature_fails_the_criterion(value_temperature: f
     assert tv_excess(sample(method, 4000), TARGET) > 0.025
 
 
+def chosen(values: Tensor, temperature: float, log_ratio: Tensor | None = None) -> Tensor:
+    ratio = torch.zeros_like(values) if log_ratio is None else log_ratio
+    return choose(values, ratio, temperature, noise_for(0, len(values)))
+
+
 def test_one_step_selects_by_the_softmax() -> None:
     """Shares of the children that are kept, against softmax(v / temperature)."""
     values = torch.tensor([[0.3, -1.0, 2.0, -torch.inf, torch.nan, 1.9]], dtype=torch.float64)
     count = 200_000
-    method = SVDD(candidates=6, temperature=0.7)
-    shares = method.select(values.expand(count, -1), noise_for(0, count)).bincount(minlength=6)
+    shares = chosen(values.expand(count, -1), 0.7).bincount(minlength=6)
     scored = values[0].nan_to_num(nan=-torch.inf, neginf=-torch.inf) / 0.7
     expected = scored.softmax(0) * count
     error = expected.sqrt().clamp(min=1e-9)
@@ -201,27 +207,26 @@ def test_one_step_selects_by_the_softmax() -> None:
 
 @pytest.mark.parametrize("temperature", [0.0, 0.5])
 def test_children_without_a_score_rank_last(temperature: float) -> None:
-    method = SVDD(temperature=temperature)
     values = torch.full((100, 4), -torch.inf, dtype=torch.float64)
     values[:, 0] = torch.nan
     values[:, 2] = -1e300
-    assert (method.select(values, noise_for(0, 100)) == 2).all()
+    assert (chosen(values, temperature) == 2).all()
     unscored = torch.full((100, 4), torch.nan, dtype=torch.float64)
-    chosen = method.select(unscored, noise_for(0, 100))
-    assert ((chosen >= 0) & (chosen < 4)).all()
+    kept = chosen(unscored, temperature)
+    assert ((kept >= 0) & (kept < 4)).all()
 
 
 def test_huge_and_tiny_scales_of_values_do_not_overflow() -> None:
     values = torch.tensor([[1e6, 1e6 + 1, -1e6]], dtype=torch.float64).expand(2000, -1)
-    shares = SVDD(temperature=1.0).select(values, noise_for(0, 2000)).bincount(minlength=3)
+    shares = chosen(values, 1.0).bincount(minlength=3)
     assert shares[2] == 0
     assert shares[1] / 2000 == pytest.approx(np.e / (1 + np.e), abs=0.05)
-    assert (SVDD(temperature=1e-6).select(values, noise_for(0, 2000)) == 1).all()
+    assert (chosen(values, 1e-6) == 1).all()
 
 
 def test_temperature_zero_keeps_the_best_child_and_the_first_of_equals() -> None:
     values = torch.tensor([[1.0, 3.0, 3.0], [5.0, 3.0, 5.0]], dtype=torch.float64)
-    assert SVDD(temperature=0).select(values, noise_for(0, 2)).tolist() == [1, 0]
+    assert chosen(values, 0.0).tolist() == [1, 0]
 
 
 def naive(
@@ -234,7 +239,7 @@ def naive(
     for row in range(len(noise.item)):
         own = noise.rows(torch.tensor([row]))
         plan = model.process.plan(length, method.steps_for(length), decoding, own)
-        x_t = plan.start
+        x_t, best = plan.start, None
         for step in range(plan.steps):
             time = plan.times[step].float()[None]
             guess = model.predict_x_0(x_t, time)
@@ -245,10 +250,14 @@ def naive(
                 child = torch.where(plan.step_of == step, drawn, x_t)
                 completed = model.predict_x_0(child, plan.times[step + 1].float()[None])
                 children.append(child)
-                scores.append(values[places(completed.argmax(-1), size)])
-            kept = method.select(torch.stack(scores, 1), own.at(step))
+                decoded = completed.argmax(-1)
+                scores.append(values[places(decoded, size)])
+                if (plan.step_of == step).any() and (best is None or scores[-1] > best[0]):
+                    best = scores[-1], decoded
+            stacked = torch.stack(scores, 1)
+            kept = choose(stacked, torch.zeros_like(stacked), method.temperature, own.at(step))
             x_t = children[int(kept)]
-        designs.append(x_t)
+        designs.append(best[1] if method.temperature == 0 else x_t)
     return torch.cat(designs)
 
 

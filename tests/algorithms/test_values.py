@@ -8,7 +8,7 @@ import torch
 
 from designkit.algorithms.sampling.base import Request
 from designkit.algorithms.sampling.svdd import SVDD
-from designkit.algorithms.values.base import estimator
+from designkit.algorithms.values.base import States, ValueEstimator, estimator
 from designkit.algorithms.values.monte_carlo import MonteCarlo
 from designkit.algorithms.values.posterior_soft import PosteriorSoft
 from designkit.alphabet import DNA
@@ -28,6 +28,14 @@ def guess(states: torch.Tensor) -> torch.Tensor:
     return WORLD.model().predict_x_0(states, torch.full((len(states),), 0.5)).detach()
 
 
+def given(tokens: torch.Tensor, noise: Noise, probs: torch.Tensor | None = None) -> States:
+    """States half way."""
+    model = WORLD.model()
+    plan = model.process.plan(tokens.shape[1], 2, "blocks", noise)
+    probs = guess(tokens) if probs is None else probs
+    return States(tokens, probs, noise.item, 1, plan, noise, model.predict_x_0)
+
+
 def completions_law(probs: torch.Tensor) -> Law:
     """(N, K^L) the law of completions with independent letters."""
     chosen = probs.double().numpy()[:, np.arange(4)[:, None], WORLD.clean.T.numpy()]
@@ -38,14 +46,12 @@ def soft_mean(temperature: float) -> Law:
     return temperature * np.log(completions_law(guess(STATES)) @ np.exp(REWARDS / temperature))
 
 
-def values(kind: object, repeats: int, temperature: float) -> np.ndarray:
+def values(kind: ValueEstimator, repeats: int, temperature: float) -> np.ndarray:
     """(states, repeats)"""
     states = STATES.repeat_interleave(repeats, 0)
     noise = noise_for(0, len(states))
-    found = kind.values(  # type: ignore[attr-defined]
-        WORLD.objective(REWARDS), states, guess(states), temperature, noise
-    )
-    return found.view(len(STATES), repeats).numpy()
+    found = kind.values(WORLD.objective(REWARDS), given(states, noise), temperature)
+    return found.values.view(len(STATES), repeats).numpy()
 
 
 @pytest.mark.parametrize("completions", [1, 3, 16])
@@ -81,17 +87,18 @@ def test_equal_children_have_completions_of_their_own() -> None:
     states = STATES[:1].repeat(2, 1)
     noise = noise_for(0, 1).repeat(2)
     kind = MonteCarlo(completions=50)
-    first, second = kind.values(WORLD.objective(REWARDS), states, guess(states), 1.0, noise)
+    first, second = kind.values(WORLD.objective(REWARDS), given(states, noise), 1.0).values
     assert first != second
     own = Noise(noise.seed, noise.item[:1], 0, noise.candidate[:1])  # type: ignore[index]
-    again = kind.values(WORLD.objective(REWARDS), states[:1], guess(states[:1]), 1.0, own)
-    assert again[0] == first
+    again = kind.values(WORLD.objective(REWARDS), given(states[:1], own), 1.0)
+    assert again.values[0] == first
 
 
 def test_posterior_soft_is_exact_for_sums_over_positions() -> None:
     engine = RewardEngine([WeightedReward(GC())], alphabet=DNA)
     probs = torch.softmax(torch.arange(48.0).reshape(3, 4, 4).sin() * 3, -1)
-    found = PosteriorSoft().values(engine, torch.zeros(3, 4).long(), probs, 1.0, noise_for(0, 3))
+    states = given(torch.zeros(3, 4).long(), noise_for(0, 3), probs)
+    found = PosteriorSoft().values(engine, states, 1.0).values
     np.testing.assert_allclose(found, probs[..., 1:3].sum(-1).mean(1), rtol=1e-6)
     relaxed = values(PosteriorSoft(), 1, 1.0)[:, 0]
     np.testing.assert_allclose(relaxed, completions_law(guess(STATES)) @ REWARDS, atol=1e-6)

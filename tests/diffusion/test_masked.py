@@ -13,7 +13,7 @@ from torch import Tensor
 from designkit.diffusion.base import categorical
 from designkit.diffusion.masked import Masked
 from designkit.randomness import noise_for
-from tests.tabular import World, make_world, places
+from tests.tabular import World, make_world, places, propose
 
 WORLD = make_world()
 K, L = WORLD.size, WORLD.length
@@ -78,7 +78,7 @@ def test_what_is_unmasked_does_not_depend_on_the_denoiser(decoding: str) -> None
         x_t, history = plan.start, []
         for step in range(3):
             probs = model.predict_x_0(x_t, torch.ones(200))
-            x_t = process.propose(x_t, probs, plan, step, noise, 1)[:, 0]
+            x_t = propose(process, x_t, probs, plan, step, noise)[:, 0]
             history.append(x_t == K)
         assert not history[-1].any()
         histories.append(torch.stack(history))
@@ -121,7 +121,7 @@ def test_candidates_of_a_row_unmask_the_same_positions_with_tokens_of_their_own(
     noise = noise_for(3, 50)
     plan = process.plan(9, 3, "blocks", noise)
     probs = torch.full((50, 9, K), 1 / K)
-    children = process.propose(plan.start, probs, plan, 0, noise, 20)
+    children = propose(process, plan.start, probs, plan, 0, noise, 20)
     revealed = plan.step_of == 0
     assert torch.equal(children != K, revealed[:, None].expand(-1, 20, -1))
     tokens = children.transpose(1, 2)[revealed].flatten()
@@ -208,7 +208,7 @@ def test_step_kl_is_the_mean_path_ratio(schedule: str) -> None:
         s, t = times[step + 1].expand(rows), times[step].expand(rows)
         q, q_0 = process.posterior(x_t, pi, s, t), process.posterior(x_t, pi_0, s, t)
         from_posteriors += torch.where(q > 0, q * (q / q_0.clamp(min=1e-300)).log(), 0).sum((1, 2))
-        x_s = process.propose(x_t, pi, plan, step, noise, 1)[:, 0]
+        x_s = propose(process, x_t, pi, plan, step, noise)[:, 0]
         new = hidden & (x_s != K)
         token = x_s.clamp(max=K - 1)[..., None]
         logs = (pi.gather(2, token) / pi_0.gather(2, token)).log().squeeze(2)
@@ -378,7 +378,7 @@ def test_tokens_of_probability_zero_are_never_drawn() -> None:
     x_t = plan.start
     for step in range(3):
         probs = world.model().predict_x_0(x_t, torch.ones(2000))
-        x_t = process.propose(x_t, probs, plan, step, noise, 1)[:, 0]
+        x_t = propose(process, x_t, probs, plan, step, noise)[:, 0]
     assert (law[places(x_t, 3).numpy()] > 0).all()
 
 

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 from pydantic import Field
 
-from designkit.algorithms.sampling.base import Designs, Request, Sampler, without_nan
-from designkit.algorithms.values.base import Objective, ValueName, estimator, reward_rows
+from designkit.algorithms.sampling._guided import GuidedSampler, Temperature, Valuer
+from designkit.algorithms.sampling.base import Children, Designs, Request, Tilt, without_nan
+from designkit.algorithms.values.base import Objective
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -17,74 +18,56 @@ if TYPE_CHECKING:
     from designkit.randomness import Noise
 
 
-class ParticleSampler(Sampler):
-    """Settings of the methods that decode populations.
+class ParticleSampler(GuidedSampler):
+    """Settings of the methods that decode populations, besides those of ``GuidedSampler``.
 
     Attributes:
         particles: N, designs of a population; they are decoded together and share ancestors.
-        temperature: alpha of the target p(x) exp(r(x) / alpha), in units of the reward; where it is
-            not given, a fifth of the reward's standard deviation under the model.
         threshold: resample when the effective size is below this share of the particles.
-        tempering: how many times as high the temperature is at first; it falls to its value
-            half way.
-        value: name of the value estimator, or its ``name`` and settings.
     """
 
     particles: int = Field(default=64, ge=2)
-    temperature: float | None = Field(default=None, gt=0)
+    temperature: Temperature = Field(default=None, gt=0)
     threshold: float = Field(default=0.5, ge=0, le=1)
-    tempering: float = Field(default=1.0, ge=1)
-    value: ValueName = "posterior_mean"
 
     @property
     def population(self) -> int:
         """Designs that are decoded together."""
         return self.particles
 
-    @property
-    def children(self) -> int:
-        """M, among which each particle chooses in a step."""
-        return 1
+    def tilt(self, model: DiffusionModel, reward: Objective, request: Request) -> Tilt | None:
+        """The law that particles take their steps from; None for the model's."""
+        return None
 
     def sample(
         self, model: DiffusionModel, reward: Objective | None, request: Request, noise: Noise
     ) -> Designs:
         """See ``Sampler.sample``; the rows are whole populations."""
         assert reward is not None
-        assert self.temperature is not None
-        objective, temperature, valued = reward, self.temperature, estimator(self.value)
+        value = Valuer(self.estimator().prepared(model, request.load_model), reward, self.alpha)
         particles = Particles(noise, self.particles)
-        steps = self.steps_for(request.length)
-
-        def worth(x_s: Tensor, x_0_probs: Tensor, rows: Noise) -> Tensor:
-            return valued.values(objective, x_s, x_0_probs, temperature, rows)
-
-        def select(values: Tensor, step: int, active: Tensor) -> Tensor:
-            heat = tempered(temperature, self.tempering, step, steps)
-            return particles.advance(values, heat, active, step, last=step == steps - 1)
+        steps = self.steps_for(request.free)
 
         def resample(step: int) -> Tensor:
-            heat = tempered(temperature, self.tempering, step, steps)
+            heat = self.temperature_at(step, steps)
             return particles.resample(step, heat, self.threshold, last=step == steps - 1)
+
+        def select(children: Children) -> Tensor:
+            return particles.advance(children, self.temperature_at(children.step, steps))
 
         tokens = self.decode(
             model,
             request,
             noise,
             candidates=self.children,
-            value=worth,
+            value=value,
+            needs_guess=value.needs_guess,
             select=select,
             resample=resample,
+            tilt=self.tilt(model, reward, request),
         )
         each = particles.log_normalizer.repeat_interleave(self.particles)
         return Designs(tokens, {"log_normalizer": each})
-
-    def calls_per_design(self, length: int) -> tuple[int, int]:
-        """M denoiser rows a step, one for the first, and as many values as states."""
-        steps = self.steps_for(length)
-        # At the first and the last step every particle is valued, whether it moved or not.
-        valued = self.children * steps * reward_rows(self.value)
-        return 1 + self.children * (steps - 1), valued
 
 
 class Particles:
@@ -113,40 +96,39 @@ class Particles:
         self._value, self._potential, self._log_weight = zeros, zeros.clone(), zeros.clone()
         self.log_normalizer = zeros[:, 0].clone()
 
-    def advance(
-        self, values: Tensor, temperature: float, rows: Tensor, step: int, *, last: bool
-    ) -> Tensor:
+    def advance(self, children: Children, temperature: float) -> Tensor:
         """Choose a child for each particle that moves, and weigh the choice.
 
-        A child is chosen in proportion to exp(value / temperature); the weight grows by the mean of
-        these over the children, and what the particle was worth before is taken off.
+        A child is chosen in proportion to exp(value / temperature) times the model's probability
+        of it over the proposal's; the weight grows by the mean of these over the children, and
+        what the particle was worth before is taken off. A child without a score counts, until the
+        last step, as the lowest value of the population, as it is not finished yet.
 
         Args:
-            values: (A, M) of the children; NaN or -inf for "no score". Until the last step that
-                counts as the lowest value of the population, as the child is not finished yet.
+            children: of the particles that move; all do in the first and the last step.
             temperature: of this step.
-            rows: (A,) which of the P * N particles move; all do in the first and the last step.
-            step: of the noise.
-            last: whether the children are finished.
 
         Returns:
-            (A,) int64, the child of each particle.
+            (A,) int64 in 0..A*M-1, the child of each particle.
         """
+        import torch
+
         from designkit.diffusion.base import categorical
 
-        values = without_nan(values)
-        if not last:
+        rows, values = children.rows, without_nan(children.values)
+        if not children.last:
             values = values.where(~values.isneginf(), self._lowest(values, rows)[:, None])
         potentials = values / temperature
-        best = potentials.amax(1, keepdim=True)
+        logs = potentials + children.log_ratio
+        best = logs.amax(1, keepdim=True)
         # -inf minus -inf: no child of the row has a score, all are as good.
-        weights = (potentials - best).exp().nan_to_num(1.0)
-        kept = categorical(weights, self._noise.rows(rows).at(step).uniform("select"))
-        gained = potentials.logsumexp(1) - math.log(values.shape[1])
+        weights = (logs - best).exp().nan_to_num(1.0)
+        kept = categorical(weights, children.noise.uniform("select"))
+        gained = logs.logsumexp(1) - math.log(values.shape[1])
         self._log_weight.view(-1)[rows] += gained - self._potential.view(-1)[rows]
         self._value.view(-1)[rows] = values.gather(1, kept[:, None]).squeeze(1)
         self._potential.view(-1)[rows] = potentials.gather(1, kept[:, None]).squeeze(1)
-        return kept
+        return torch.arange(len(rows), device=rows.device) * values.shape[1] + kept
 
     def resample(self, step: int, temperature: float, threshold: float, *, last: bool) -> Tensor:
         """Resample populations whose effective size is below ``threshold`` times N.
@@ -200,9 +182,3 @@ class Particles:
         lowest = known.masked_fill(known.isneginf(), math.inf).amin(1)
         found: Tensor = lowest.masked_fill(lowest.isinf(), 0.0)[rows // self._shape[1]]
         return found
-
-
-def tempered(temperature: float, tempering: float, step: int, steps: int) -> float:
-    """Temperature of a step: ``tempering`` times as high at first, and from half way as it is."""
-    done = min(1.0, 2 * (step + 1) / steps)
-    return float(temperature * tempering ** (1 - done))

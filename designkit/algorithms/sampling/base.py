@@ -6,41 +6,73 @@ them comparable and cheap:
 * the forward pass that valued a child is the proposal pass of the next step, never computed twice;
 * states that did not change in a step are not sent to the denoiser again;
 * equal children are sent once, and the reward engine scores each distinct sequence once;
-* all candidates of all rows go through the denoiser together.
+* all candidates of all rows go through the denoiser together;
+* where a value needs no guess of the children, only the children that go on are sent.
 """
 
 from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
-from designkit.algorithms.values.base import Objective
-from designkit.diffusion.base import Decoding
+from designkit.algorithms.values.base import LoadModel, Objective, States
+from designkit.diffusion.base import Decoding, Transition, X0Function
 from designkit.errors import Interrupted, UsageError
 from designkit.settings import Settings
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from designkit.diffusion.base import DiffusionProcess
     from designkit.models.base import DiffusionModel
     from designkit.randomness import Noise
 
 DEFAULT_STEPS = 128
 
-Value = Callable[["Tensor", "Tensor", "Noise"], "Tensor"]
-"""Noisy tokens (N, L), guesses (N, L, K) and the noise of the N states to values (N,)."""
+Tilt = Callable[[States, Transition], Transition]
+"""The states of a step and the model's law of it to the law that children are drawn from."""
 
-Select = Callable[["Tensor", int, "Tensor"], "Tensor"]
-"""Values (A, M) of the children, the step, and the A rows of the batch that changed in it, to the
-child that each of these rows keeps, (A,) int64."""
+Value = Callable[[States], "Tensor"]
+"""N states to their values (N,) float64."""
 
+
+@dataclass(frozen=True)
+class Children:
+    """The children of A states, M each.
+
+    Attributes:
+        tokens: (A, M, L) int64.
+        values: (A, M) float64; NaN or -inf for "no score".
+        log_ratio: (A, M) float64, log of the model's probability of the step over the proposal's.
+        rows: (A,) int64, the designs of the batch that the parents may become.
+        step: that made them.
+        last: whether they are finished.
+        noise: of the A parents, at this step.
+    """
+
+    tokens: Tensor
+    values: Tensor
+    log_ratio: Tensor
+    rows: Tensor
+    step: int
+    last: bool
+    noise: Noise
+
+
+Select = Callable[[Children], "Tensor"]
+"""Children to those that go on, (A,) int64 in 0..A*M-1: child m of parent a is a * M + m."""
 
 Resample = Callable[[int], "Tensor"]
 """The step to the state that goes on in each place, (B,) int64."""
+
+
+def _no_models(reference: str) -> object:
+    raise UsageError(f"{reference}: there is no registry to load it from")
 
 
 @dataclass(frozen=True)
@@ -50,10 +82,19 @@ class Request:
     Attributes:
         length: letters of each design, L.
         should_stop: asked before every step; True gives the batch up with ``Interrupted``.
+        load_model: from a reference of the registry to the model, for methods that need others.
+        given: (L,) int64 letters that every design has, -1 where one is to be found; None for none.
     """
 
     length: int
     should_stop: Callable[[], bool] = lambda: False
+    load_model: LoadModel = _no_models
+    given: Tensor | None = None
+
+    @property
+    def free(self) -> int:
+        """Positions that are to be found."""
+        return self.length if self.given is None else int((self.given < 0).sum())
 
 
 @dataclass(frozen=True)
@@ -72,6 +113,10 @@ class Designs:
 class Sampler(Settings):
     """Base of the samplers; its fields are the settings of every method.
 
+    Only the defaults of ``order``, ``denoiser_temperature`` and ``top_p``, and as many steps as
+    positions, keep the law of the model, which all guided methods tilt; other choices put another
+    law in its place.
+
     Attributes:
         steps: denoising steps, which is the number of denoiser calls. At most the length with
             ``blocks``, where steps = length draws one position at a time and is exact for the
@@ -79,10 +124,19 @@ class Sampler(Settings):
             designs away from the model. By default the length, at most 128.
         decoding: ``blocks`` reveals a random order of positions in equal blocks; ``grid`` reveals
             each position at its own random time, as published.
+        order: which positions a step reveals: ``random`` ones, those with the highest
+            ``confidence`` (the largest probability of a letter), or with the largest ``margin``
+            between the two most probable letters.
+        denoiser_temperature: the denoiser's probabilities are raised to the power of its inverse;
+            below 1 designs are likelier and more alike.
+        top_p: letters outside the smallest set of at least this probability are not drawn.
     """
 
     steps: int | None = Field(default=None, ge=1)
     decoding: Decoding = "blocks"
+    order: Literal["random", "confidence", "margin"] = "random"
+    denoiser_temperature: float = Field(default=1.0, gt=0)
+    top_p: float = Field(default=1.0, gt=0, le=1)
 
     @property
     def needs_reward(self) -> bool:
@@ -115,22 +169,47 @@ class Sampler(Settings):
     def describe(self) -> str:
         """The settings in words, for messages."""
         steps = self.steps or f"as many as letters, at most {DEFAULT_STEPS}"
+        usual = {name: Sampler.model_fields[name].default for name in _LAW}
         fields = {**self.model_dump(), "steps": steps}
-        return ", ".join(f"{name} {value}" for name, value in fields.items())
+        shown = {name: value for name, value in fields.items() if usual.get(name) != value}
+        return ", ".join(f"{name} {value}" for name, value in shown.items())
 
     def steps_for(self, length: int) -> int:
-        """Number of steps for designs of a length.
+        """Number of steps for designs with so many letters to find.
 
         Raises:
             UsageError: more blocks than positions.
         """
         if self.steps is None:
-            return min(length, DEFAULT_STEPS)
+            return max(1, min(length, DEFAULT_STEPS))
         if self.decoding == "blocks" and self.steps > length:
             raise UsageError(
                 f"steps {self.steps} is more than the length {length}; use fewer, or decoding=grid"
             )
         return self.steps
+
+    def predict(self, model: DiffusionModel, x_t: Tensor, t: Tensor) -> Tensor:
+        """The guess that the method works with: the model's, with temperature and top-p.
+
+        Args:
+            model: the prior.
+            x_t: (N, L) noisy tokens.
+            t: (N,) times.
+
+        Returns:
+            (N, L, K) probabilities of the clean letters.
+        """
+        probs = model.predict_x_0(x_t, t)
+        if self.denoiser_temperature != 1:
+            scaled = (probs.double().log() / self.denoiser_temperature).softmax(-1)
+            probs = scaled.to(probs.dtype)
+        if self.top_p < 1:
+            ranked, order = probs.sort(dim=-1, descending=True, stable=True)
+            before = ranked.cumsum(-1) - ranked
+            outside = (before >= self.top_p).scatter(-1, order, before >= self.top_p)
+            probs = probs.masked_fill(outside, 0)
+            probs = probs / probs.sum(-1, keepdim=True)
+        return probs
 
     def decode(
         self,
@@ -140,8 +219,11 @@ class Sampler(Settings):
         *,
         candidates: int = 1,
         value: Value | None = None,
+        needs_guess: bool = True,
         select: Select | None = None,
         resample: Resample | None = None,
+        tilt: Tilt | None = None,
+        coupled: bool = False,
     ) -> Tensor:
         """Decode a batch from noise.
 
@@ -151,9 +233,14 @@ class Sampler(Settings):
             noise: of B rows.
             candidates: children of each state in each step.
             value: what children are worth; not asked when ``select`` is None.
-            select: which child goes on; None takes the first.
+            needs_guess: whether ``value`` needs the model's own guess of each child. If not, the
+                denoiser sees only the children that go on.
+            select: which children go on; None takes the first of each state.
             resample: asked after every step which states go on; None keeps each in its place. With
                 it all states are valued in the first and the last step, whether they change or not.
+            tilt: the law that children are drawn from; None for the model's.
+            coupled: ``select`` may give one state's place to another's child; all states are then
+                valued in every step.
 
         Returns:
             (B, L) int64 clean tokens.
@@ -163,40 +250,88 @@ class Sampler(Settings):
         """
         import torch
 
-        length = request.length
+        rows = torch.arange(len(noise.item), device=noise.item.device)
+        predict: X0Function = partial(self.predict, model)
+        given = None if request.given is None else request.given.expand(len(rows), -1)
         with torch.inference_mode():
-            plan = model.process.plan(length, self.steps_for(length), self.decoding, noise)
+            steps = self.steps_for(request.free)
+            plan = model.process.plan(request.length, steps, self.decoding, noise, given)
             x_t = plan.start
-            probs = _predict_distinct(model, x_t, plan.times[0])
+            probs = _predict_distinct(predict, x_t, plan.times[0])
             for step in range(plan.steps):
                 if request.should_stop():
                     raise Interrupted(f"given up before step {step + 1} of {plan.steps}")
-                changing = (plan.step_of == step).any(1)
+                if self.order != "random":
+                    plan = plan.reordered(step, _priority(probs, self.order))
                 # Time alone may change the guess; weights need a value of every state at both ends.
                 is_end = resample is not None and step in (0, plan.steps - 1)
-                if model.time_conditioned or is_end:
-                    changing = torch.ones_like(changing)
-                active = changing.nonzero().squeeze(1)
-                if len(active):
-                    rows = plan.rows(active)
-                    children = model.process.propose(
-                        x_t[active], probs[active], rows, step, noise.rows(active), candidates
-                    )  # (A, M, L)
-                    flat = children.flatten(0, 1)
-                    if step == plan.steps - 1:
-                        child_probs = model.process.certain(flat)
+                everyone = coupled or is_end or model.time_conditioned or plan.always
+                here = States(x_t, probs, rows, step, plan, noise.at(step), predict)
+                if not everyone:
+                    here = here.select(plan.changing(step).nonzero().squeeze(1))
+                if len(here.rows):
+                    there, parents = _advance(
+                        model.process, here, candidates, value, needs_guess, select, tilt
+                    )
+                    if everyone:
+                        x_t, probs = there.tokens, there.x_0_probs
                     else:
-                        child_probs = _predict_distinct(model, flat, plan.times[step + 1])
-                    kept = torch.arange(len(active), device=x_t.device) * candidates
-                    if select is not None and value is not None:
-                        own = noise.rows(active).at(step).repeat(candidates)
-                        values = value(flat, child_probs, own).view(len(active), candidates)
-                        kept = kept + select(values, step, active)
-                    x_t[active], probs[active] = flat[kept], child_probs[kept]
-                if resample is not None:  # a state takes its order of decoding along
+                        x_t[here.rows], probs[here.rows] = there.tokens, there.x_0_probs
+                    if coupled:  # a child takes its parent's order of decoding along
+                        plan = plan.rows(parents)
+                if resample is not None:
                     order = resample(step)
                     x_t, probs, plan = x_t[order], probs[order], plan.rows(order)
             return x_t
+
+
+def _advance(
+    process: DiffusionProcess,
+    here: States,
+    candidates: int,
+    value: Value | None,
+    needs_guess: bool,
+    select: Select | None,
+    tilt: Tilt | None,
+) -> tuple[States, Tensor]:
+    """Propose, value, select: the states that follow A states, and the parent (A,) of each."""
+    import torch
+
+    step, plan, predict = here.step, here.plan, here.predict
+    last, time = step == plan.steps - 1, plan.times[step + 1]
+    law = process.transition(here.tokens, here.x_0_probs, plan, step)
+    proposal = law if tilt is None else tilt(here, law)
+    letters = proposal.draw(here.noise, candidates)
+    children = proposal.write(here.tokens, letters)  # (A, M, L)
+    flat, count = children.flatten(0, 1), len(here.rows)
+    kept = torch.arange(count, device=flat.device) * candidates
+    guesses = None
+    if last:
+        guesses = process.certain(flat)
+    elif needs_guess or candidates == 1:
+        guesses = _predict_distinct(predict, flat, time)
+    if select is not None and value is not None:
+        parent = torch.arange(count, device=flat.device).repeat_interleave(candidates)
+        states = States(
+            tokens=flat,
+            x_0_probs=process.known(here.x_0_probs[parent], flat) if guesses is None else guesses,
+            rows=here.rows[parent],
+            step=step + 1,
+            plan=plan.rows(parent),
+            noise=here.noise.repeat(candidates),
+            predict=predict,
+        )
+        log_ratio = torch.zeros(count, candidates, dtype=torch.float64, device=flat.device)
+        if tilt is not None:
+            log_ratio = law.log_prob(letters) - proposal.log_prob(letters)
+        values = value(states).view(count, candidates)
+        kept = select(Children(children, values, log_ratio, here.rows, step, last, here.noise))
+    chosen = flat[kept]
+    probs = _predict_distinct(predict, chosen, time) if guesses is None else guesses[kept]
+    return replace(here, tokens=chosen, x_0_probs=probs, step=step + 1), kept // candidates
+
+
+_LAW = ("order", "denoiser_temperature", "top_p")
 
 
 def without_nan(values: Tensor) -> Tensor:
@@ -204,10 +339,18 @@ def without_nan(values: Tensor) -> Tensor:
     return values.where(~values.isnan(), -float("inf"))
 
 
-def _predict_distinct(model: DiffusionModel, x_t: Tensor, time: Tensor) -> Tensor:
-    """``predict_x_0`` of (N, L) states at one time, each distinct state computed once."""
+def _priority(probs: Tensor, order: str) -> Tensor:
+    """How sure a guess (N, L, K) is of each position, (N, L)."""
+    if order == "confidence" or probs.shape[-1] == 1:
+        return probs.amax(-1)
+    first, second = probs.topk(2, dim=-1).values.unbind(-1)
+    return first - second
+
+
+def _predict_distinct(predict: X0Function, x_t: Tensor, time: Tensor) -> Tensor:
+    """Guesses of (N, L) states at one time, each distinct state computed once."""
     import torch
 
     distinct, place = torch.unique(x_t, dim=0, return_inverse=True)
     times = time.to(torch.float32).expand(len(distinct))
-    return model.predict_x_0(distinct, times)[place]
+    return predict(distinct, times)[place]

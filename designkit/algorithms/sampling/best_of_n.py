@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import Field
 
+from designkit.algorithms.sampling._guided import Temperature
 from designkit.algorithms.sampling.base import Designs, Request, Sampler, without_nan
 
 if TYPE_CHECKING:
@@ -27,11 +28,11 @@ class BestOfN(Sampler):
     Attributes:
         candidates: N, designs drawn for each one kept.
         temperature: alpha of the target p(x) exp(r(x) / alpha), in units of the reward; 0 keeps
-            the best.
+            the best, ``auto`` measures one.
     """
 
     candidates: int = Field(default=10, ge=1)
-    temperature: float = Field(default=0.0, ge=0)
+    temperature: Temperature = Field(default=0.0, ge=0)
 
     def sample(
         self, model: DiffusionModel, reward: Objective | None, request: Request, noise: Noise
@@ -40,6 +41,7 @@ class BestOfN(Sampler):
         from designkit.diffusion.base import categorical
 
         assert reward is not None
+        assert isinstance(self.temperature, float | int)
         tokens = self.decode(model, request, noise.repeat(self.candidates))
         values = without_nan(reward.values(tokens)).view(-1, self.candidates)
         drawn = tokens.view(-1, self.candidates, request.length)

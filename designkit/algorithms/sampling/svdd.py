@@ -3,7 +3,8 @@
 In every step each state draws M children from the model and keeps one of them with probability
 proportional to exp(v / temperature), v being the estimated soft value of the child. For M to
 infinity and the exact value this is the soft-optimal policy, whose designs follow
-p(x) exp(r(x) / temperature). Temperature 0 keeps the best child. Rows are independent.
+p(x) exp(r(x) / temperature). Temperature 0 keeps the best child, and each design is then the best
+clean sequence that was scored while it was decoded. Rows are independent.
 """
 
 from __future__ import annotations
@@ -12,74 +13,96 @@ from typing import TYPE_CHECKING
 
 from pydantic import Field
 
-from designkit.algorithms.sampling.base import Designs, Request, Sampler, without_nan
-from designkit.algorithms.values.base import Objective, ValueEstimator, ValueName, estimator
+from designkit.algorithms.sampling._guided import BestDecoded, GuidedSampler, Temperature, Valuer
+from designkit.algorithms.sampling.base import Children, Designs, Request, without_nan
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from designkit.algorithms.values.base import Objective
     from designkit.models.base import DiffusionModel
     from designkit.randomness import Noise
 
 
-class SVDD(Sampler):
-    """Settings of SVDD.
+class SVDD(GuidedSampler):
+    """Settings of SVDD, besides those of ``GuidedSampler``.
 
     Attributes:
         candidates: M, children of each state in each step.
         temperature: alpha of the target p(x) exp(r(x) / alpha), in units of the reward; 0 is
-            greedy.
-        value: name of the value estimator, or its ``name`` and settings.
+            greedy, ``auto`` measures one.
     """
 
     candidates: int = Field(default=10, ge=1)
-    temperature: float = Field(default=0.0, ge=0)
-    value: ValueName = "posterior_mean"
+    temperature: Temperature = Field(default=0.0, ge=0)
 
-    def estimator(self) -> ValueEstimator:
-        """The value estimator that ``value`` names."""
-        return estimator(self.value)
+    @property
+    def children(self) -> int:
+        """M."""
+        return self.candidates
 
     def sample(
         self, model: DiffusionModel, reward: Objective | None, request: Request, noise: Noise
     ) -> Designs:
         """See ``Sampler.sample``."""
         assert reward is not None
-        objective, valued = reward, self.estimator()
+        steps = self.steps_for(request.free)
+        best = BestDecoded(noise.item, request.length) if self.alpha == 0 else None
+        prepared = self.estimator().prepared(model, request.load_model)
+        value = Valuer(prepared, reward, self.alpha, best)
 
-        def value(x_s: Tensor, x_0_probs: Tensor, rows: Noise) -> Tensor:
-            return valued.values(objective, x_s, x_0_probs, self.temperature, rows)
-
-        def select(values: Tensor, step: int, active: Tensor) -> Tensor:
-            return self.select(values, noise.rows(active).at(step))
+        def select(children: Children) -> Tensor:
+            heat = self.temperature_at(children.step, steps)
+            return self.select(children, heat)
 
         tokens = self.decode(
-            model, request, noise, candidates=self.candidates, value=value, select=select
+            model,
+            request,
+            noise,
+            candidates=self.candidates,
+            value=value,
+            needs_guess=value.needs_guess,
+            select=select,
         )
-        return Designs(tokens)
+        return Designs(tokens if best is None else best.instead_of(tokens))
 
-    def select(self, values: Tensor, noise: Noise) -> Tensor:
-        """The child that each row keeps.
+    def select(self, children: Children, temperature: float) -> Tensor:
+        """The child that each state keeps.
 
         Args:
-            values: (B, M) float64; -inf or NaN for children without a score.
-            noise: of the B rows at this step.
+            children: of A states.
+            temperature: of this step.
 
         Returns:
-            (B,) int64. Any child where none of the row has a score.
+            (A,) int64 in 0..A*M-1. Any child where none of a state has a score.
         """
-        from designkit.diffusion.base import categorical
+        import torch
 
-        values = without_nan(values)
-        best = values.argmax(1)
-        if self.temperature == 0:
-            return best
-        scaled = (values - values.gather(1, best[:, None])) / self.temperature
-        # -inf minus -inf: no child of the row has a score, all are as good.
-        return categorical(scaled.exp().nan_to_num(1.0), noise.uniform("select"))
+        kept = choose(children.values, children.log_ratio, temperature, children.noise)
+        first = torch.arange(len(kept), device=kept.device) * children.values.shape[1]
+        return first + kept
 
-    def calls_per_design(self, length: int) -> tuple[int, int]:
-        """One denoiser row at the start, then M a step but the last; M values a step."""
-        steps = self.steps_for(length)
-        valued = self.candidates * steps * self.estimator().reward_rows
-        return 1 + self.candidates * (steps - 1), valued
+
+def choose(values: Tensor, log_ratio: Tensor, temperature: float, noise: Noise) -> Tensor:
+    """A column of each row in proportion to exp(value / temperature + log_ratio).
+
+    Args:
+        values: (B, M) float64; -inf or NaN for "no score".
+        log_ratio: (B, M) float64.
+        temperature: 0 takes the highest value.
+        noise: of the B rows.
+
+    Returns:
+        (B,) int64; any column where none of a row has a score.
+    """
+    from designkit.diffusion.base import categorical
+
+    values = without_nan(values)
+    best = values.argmax(1)
+    if temperature == 0:
+        return best
+    logs = (values - values.gather(1, best[:, None])) / temperature + log_ratio
+    # -inf minus -inf: no child of the row has a score, all are as good.
+    logs = logs.nan_to_num(nan=0.0, neginf=-float("inf"), posinf=float("inf"))
+    weights = (logs - logs.amax(1, keepdim=True)).exp().nan_to_num(1.0)
+    return categorical(weights, noise.uniform("select"))

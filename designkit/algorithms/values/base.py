@@ -7,7 +7,8 @@ estimators approximate it (reward-guided decoding: Li et al. 2024, arXiv 2408.08
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated, Any, Protocol
 
 from pydantic import AfterValidator
@@ -19,7 +20,12 @@ from designkit.settings import Layer, Settings, validate
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from designkit.diffusion.base import Plan, X0Function
+    from designkit.models.base import DiffusionModel
     from designkit.randomness import Noise
+
+LoadModel = Callable[[str], Any]
+"""A reference of the registry to the model itself."""
 
 
 class Objective(Protocol):
@@ -34,29 +40,102 @@ class Objective(Protocol):
         ...
 
 
+@dataclass(frozen=True)
+class States:
+    """Half-decoded sequences, all at one time.
+
+    Attributes:
+        tokens: (N, L) int64, x_t.
+        x_0_probs: (N, L, K) a guess of the clean letters: the model's own of these states, or for
+            children the one of their parents, with what the children say for certain put in.
+        rows: (N,) int64, the design of the batch that each state may become.
+        step: the next step to be taken; ``plan.steps`` when there is none.
+        plan: of the N states.
+        noise: of the N states.
+        predict: the guess of noisy tokens at times (N,), as the sampler uses it.
+    """
+
+    tokens: Tensor
+    x_0_probs: Tensor
+    rows: Tensor
+    step: int
+    plan: Plan
+    noise: Noise
+    predict: X0Function
+
+    @property
+    def time(self) -> Tensor:
+        """The time of the states, float64 without axes."""
+        return self.plan.times[self.step]
+
+    @property
+    def finished(self) -> bool:
+        """Whether the states are clean sequences."""
+        return self.step == self.plan.steps
+
+    def select(self, index: Tensor) -> States:
+        """Some of the states."""
+        return replace(
+            self,
+            tokens=self.tokens[index],
+            x_0_probs=self.x_0_probs[index],
+            rows=self.rows[index],
+            plan=self.plan.rows(index),
+            noise=self.noise.rows(index),
+        )
+
+
+@dataclass(frozen=True)
+class Values:
+    """What an estimator says of N states.
+
+    Attributes:
+        values: (N,) float64, estimated soft values; NaN or -inf for "no score".
+        decoded: (N, L) int64 clean sequences that were scored on the way, one of each state.
+        rewards: (N,) float64, theirs.
+    """
+
+    values: Tensor
+    decoded: Tensor | None = None
+    rewards: Tensor | None = None
+
+
 class ValueEstimator(Settings):
     """Base of the value estimators."""
+
+    @property
+    def needs_guess(self) -> bool:
+        """Whether children need the model's own guess to be valued.
+
+        If not, the denoiser is asked for the chosen child alone.
+        """
+        return True
 
     @property
     def reward_rows(self) -> int:
         """Reward rows that one state takes at most."""
         return 1
 
+    def denoiser_rows(self, steps: int) -> int:
+        """Denoiser rows of one state at most, besides its own guess.
+
+        Args:
+            steps: that are still to be taken.
+        """
+        return 0
+
+    def prepared(self, model: DiffusionModel, load_model: LoadModel) -> ValueEstimator:
+        """The estimator with what it needs of a registry, ready to value designs of ``model``."""
+        return self
+
     @abstractmethod
-    def values(
-        self, reward: Objective, x_s: Tensor, x_0_probs: Tensor, temperature: float, noise: Noise
-    ) -> Tensor:
+    def values(self, reward: Objective, states: States, temperature: float) -> Values:
         """Estimated values.
 
         Args:
             reward: of clean sequences.
-            x_s: (N, L) noisy tokens.
-            x_0_probs: (N, L, K) the model's guess of the clean letters, given x_s.
+            states: to be valued.
             temperature: of the soft value; 0 is the limit of greedy decoding.
-            noise: of the N states.
-
-        Returns:
-            (N,) float64.
         """
 
 
@@ -71,11 +150,6 @@ def estimator(value: str | Mapping[str, Any]) -> ValueEstimator:
     plugin = plugins.find("designkit.values", str(fields.pop("name", "posterior_mean")))
     found: ValueEstimator = validate(plugin, Layer("value", fields), "value")
     return found
-
-
-def reward_rows(value: str | Mapping[str, Any]) -> int:
-    """Reward rows that an estimator takes for one state at most."""
-    return estimator(value).reward_rows
 
 
 def checked_value(value: Any) -> Any:

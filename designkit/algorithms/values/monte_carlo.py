@@ -13,12 +13,10 @@ from typing import TYPE_CHECKING
 
 from pydantic import Field
 
-from designkit.algorithms.values.base import Objective, ValueEstimator
+from designkit.algorithms.values.base import Objective, States, ValueEstimator, Values
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-    from designkit.randomness import Noise
 
 
 class MonteCarlo(ValueEstimator):
@@ -35,21 +33,34 @@ class MonteCarlo(ValueEstimator):
         """K."""
         return self.completions
 
-    def values(
-        self, reward: Objective, x_s: Tensor, x_0_probs: Tensor, temperature: float, noise: Noise
-    ) -> Tensor:
+    def values(self, reward: Objective, states: States, temperature: float) -> Values:
         """See ``ValueEstimator.values``; temperature 0 takes the best completion."""
         import torch
 
         from designkit.diffusion.base import categorical
 
-        length = x_s.shape[1]
-        drawn = [
-            categorical(x_0_probs, noise.uniform(f"completion {k}", length))
-            for k in range(self.completions)
-        ]
-        rewards = reward.values(torch.cat(drawn)).view(self.completions, -1)  # (k, N)
-        if temperature == 0:
-            return rewards.amax(0)
-        soft = (rewards / temperature).logsumexp(0)
-        return temperature * (soft - math.log(self.completions))
+        length = states.tokens.shape[1]
+        drawn = torch.stack(
+            [
+                categorical(states.x_0_probs, states.noise.uniform(f"completion {k}", length))
+                for k in range(self.completions)
+            ]
+        )  # (k, N, L)
+        rewards = reward.values(drawn.flatten(0, 1)).view(self.completions, -1)
+        return soft_mean(drawn, rewards, temperature)
+
+
+def soft_mean(drawn: Tensor, rewards: Tensor, temperature: float) -> Values:
+    """The soft mean of k completions' rewards, and the best completion.
+
+    Args:
+        drawn: (k, N, L) clean tokens.
+        rewards: (k, N) float64.
+        temperature: of the mean; 0 takes the largest.
+    """
+    best, place = rewards.where(~rewards.isnan(), -math.inf).max(0)
+    decoded = drawn.gather(0, place[None, :, None].expand(1, -1, drawn.shape[2]))[0]
+    if temperature == 0:
+        return Values(best, decoded, best)
+    soft = (rewards / temperature).logsumexp(0) - math.log(len(rewards))
+    return Values(temperature * soft, decoded, best)

@@ -8,21 +8,28 @@ hence biased, most of all while much is masked.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import Literal
 
-from designkit.algorithms.values.base import Objective, ValueEstimator
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from designkit.randomness import Noise
+from designkit.algorithms.values.base import Objective, States, ValueEstimator, Values
 
 
 class PosteriorMean(ValueEstimator):
-    """Reward of the most probable completion."""
+    """Reward of the most probable completion.
 
-    def values(
-        self, reward: Objective, x_s: Tensor, x_0_probs: Tensor, temperature: float, noise: Noise
-    ) -> Tensor:
-        """See ``ValueEstimator.values``; temperature and noise do not matter."""
-        return reward.values(x_0_probs.argmax(-1))
+    Attributes:
+        guess: whose guess completes a child: its ``own``, or that of its ``parent``, which takes no
+            denoiser row for a child that is not kept.
+    """
+
+    guess: Literal["own", "parent"] = "own"
+
+    @property
+    def needs_guess(self) -> bool:
+        """With ``guess`` own."""
+        return self.guess == "own"
+
+    def values(self, reward: Objective, states: States, temperature: float) -> Values:
+        """See ``ValueEstimator.values``; the temperature does not matter."""
+        decoded = states.x_0_probs.argmax(-1)
+        rewards = reward.values(decoded)
+        return Values(rewards, decoded, rewards)

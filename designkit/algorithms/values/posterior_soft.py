@@ -9,29 +9,21 @@ worth its reward.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-from designkit.algorithms.values.base import Objective, ValueEstimator
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from designkit.randomness import Noise
+from designkit.algorithms.values.base import Objective, States, ValueEstimator, Values
 
 
 class PosteriorSoft(ValueEstimator):
     """Relaxed reward of the guess."""
 
-    def values(
-        self, reward: Objective, x_s: Tensor, x_0_probs: Tensor, temperature: float, noise: Noise
-    ) -> Tensor:
-        """See ``ValueEstimator.values``; temperature and noise do not matter."""
+    def values(self, reward: Objective, states: States, temperature: float) -> Values:
+        """See ``ValueEstimator.values``; the temperature does not matter."""
         import torch
 
-        finished = (x_0_probs.amax(-1) == 1).all(1)
-        values = torch.zeros(len(x_s), dtype=torch.float64, device=x_s.device)
+        probs = states.x_0_probs
+        finished = (probs.amax(-1) == 1).all(1)
+        values = torch.zeros(len(probs), dtype=torch.float64, device=probs.device)
         if finished.any():
-            values[finished] = reward.values(x_0_probs[finished].argmax(-1))
+            values[finished] = reward.values(probs[finished].argmax(-1))
         if not finished.all():
-            values[~finished] = reward.score_relaxed(x_0_probs[~finished]).double()
-        return values
+            values[~finished] = reward.score_relaxed(probs[~finished]).double()
+        return Values(values)

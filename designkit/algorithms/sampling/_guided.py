@@ -1,0 +1,149 @@
+"""What the samplers that follow a value at a temperature share."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Literal
+
+from pydantic import Field
+
+from designkit.algorithms.sampling.base import Sampler, without_nan
+from designkit.algorithms.values.base import (
+    Objective,
+    States,
+    ValueEstimator,
+    ValueName,
+    estimator,
+)
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+Temperature = float | Literal["auto"] | None
+"""alpha in units of the reward; where it is not a number, it is measured before sampling."""
+
+
+class GuidedSampler(Sampler):
+    """Settings of the methods that value half-decoded designs.
+
+    Attributes:
+        temperature: alpha of the target p(x) exp(r(x) / alpha), in units of the reward; ``auto``
+            measures one. Where it is not given, methods that need one above 0 take a fifth of the
+            reward's standard deviation under the model.
+        tempering: how many times as high the temperature is at first.
+        annealing: how it falls to its value: ``geometric``, ``linear`` or ``cosine``.
+        annealed: the share of the steps after which it has its value.
+        value: name of the value estimator, or its ``name`` and settings.
+    """
+
+    temperature: Temperature = Field(default=None, gt=0)
+    tempering: float = Field(default=1.0, ge=1)
+    annealing: Literal["geometric", "linear", "cosine"] = "geometric"
+    annealed: float = Field(default=0.5, gt=0, le=1)
+    value: ValueName = "posterior_mean"
+
+    @property
+    def children(self) -> int:
+        """Children of each state in each step, M."""
+        return 1
+
+    @property
+    def alpha(self) -> float:
+        """The temperature, known by now."""
+        assert isinstance(self.temperature, float | int)
+        return self.temperature
+
+    def estimator(self) -> ValueEstimator:
+        """The value estimator that ``value`` names."""
+        return estimator(self.value)
+
+    def temperature_at(self, step: int, steps: int) -> float:
+        """Temperature of a step: ``tempering`` times as high at first, then its value."""
+        done = min(1.0, (step + 1) / (self.annealed * steps))
+        if self.annealing == "geometric":
+            factor = float(self.tempering ** (1 - done))
+        else:
+            left = 1 - done if self.annealing == "linear" else (1 + math.cos(math.pi * done)) / 2
+            factor = 1 + (self.tempering - 1) * left
+        return self.alpha * factor
+
+    def calls_per_design(self, length: int) -> tuple[int, int]:
+        """One denoiser row at the start, then M a step but the last; M values a step."""
+        steps, value = self.steps_for(length), self.estimator()
+        states = self.children * steps
+        denoiser = 1 + (self.children if value.needs_guess else 1) * (steps - 1)
+        denoiser += self.children * sum(value.denoiser_rows(left) for left in range(steps))
+        return denoiser, states * value.reward_rows
+
+
+class Valuer:
+    """Values states of a batch.
+
+    Args:
+        value: the estimator, prepared.
+        reward: of clean sequences.
+        temperature: of the soft value.
+        best: told of every clean sequence that is scored on the way.
+
+    Attributes:
+        needs_guess: whether children need the model's own guess.
+    """
+
+    def __init__(
+        self,
+        value: ValueEstimator,
+        reward: Objective,
+        temperature: float,
+        best: BestDecoded | None = None,
+    ):
+        self._value = value
+        self._reward = reward
+        self._temperature = temperature
+        self._best = best
+        self.needs_guess = value.needs_guess
+
+    def __call__(self, states: States) -> Tensor:
+        """Values (N,) of states."""
+        found = self._value.values(self._reward, states, self._temperature)
+        if self._best is not None and found.decoded is not None and found.rewards is not None:
+            self._best.add(states.rows, found.decoded, found.rewards)
+        return found.values
+
+
+class BestDecoded:
+    """The best clean sequence that was scored for each of B designs.
+
+    Args:
+        like: (B,) int64 on the device of the designs.
+        length: L.
+    """
+
+    def __init__(self, like: Tensor, length: int):
+        import torch
+
+        self._tokens = like.new_zeros(len(like), length)
+        self._rewards = torch.full(like.shape, -math.inf, dtype=torch.float64, device=like.device)
+
+    def add(self, rows: Tensor, tokens: Tensor, rewards: Tensor) -> None:
+        """Note N scored sequences.
+
+        Args:
+            rows: (N,) the design that each was scored for.
+            tokens: (N, L).
+            rewards: (N,); NaN or -inf for "no score".
+        """
+        import torch
+
+        count = len(rows)
+        rewards = without_nan(rewards)
+        highest = self._rewards.scatter_reduce(0, rows, rewards, "amax")
+        is_best = (rewards == highest[rows]) & (rewards > self._rewards[rows])
+        place = torch.arange(count, device=rows.device).where(is_best, count)
+        first = torch.full_like(self._tokens[:, 0], count).scatter_reduce(0, rows, place, "amin")
+        better = (first < count)[:, None]
+        self._tokens = tokens[first.clamp(max=count - 1)].where(better, self._tokens)
+        self._rewards = highest
+
+    def instead_of(self, tokens: Tensor) -> Tensor:
+        """The best sequences (B, L); of designs for which none has a score, ``tokens``."""
+        return self._tokens.where(~self._rewards.isneginf()[:, None], tokens)
