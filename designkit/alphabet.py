@@ -19,6 +19,24 @@ if TYPE_CHECKING:
 
 UNKNOWN_TOKEN = 255
 
+# Cornish-Bowden 1985, Nucleic Acids Res 13:3021; T stands for U in RNA.
+NUCLEOTIDE_CODES = {
+    "R": "AG",
+    "Y": "CT",
+    "S": "CG",
+    "W": "AT",
+    "K": "GT",
+    "M": "AC",
+    "B": "CGT",
+    "D": "AGT",
+    "H": "ACT",
+    "V": "ACG",
+    "N": "ACGT",
+}
+# IUPAC-IUB 1984, Eur J Biochem 138:9, and J of later tables.
+AMINO_ACID_CODES = {"B": "DN", "Z": "EQ", "J": "IL", "X": "ACDEFGHIKLMNPQRSTVWY"}
+ANY_LETTER = "?"
+
 
 @dataclass(frozen=True)
 class Alphabet:
@@ -112,6 +130,29 @@ class Alphabet:
     @cached_property
     def _without_letters(self) -> dict[int, None]:
         return {ord(letter): None for letter in self.letters}
+
+    @cached_property
+    def _patterns(self) -> dict[str, tuple[int, ...]]:
+        found = {ANY_LETTER: tuple(range(self.size))}
+        letters = "".join(self.letters)
+        if letters in ("ACGT", "ACGU"):
+            codes = {"T": "T", "U": "T"} | NUCLEOTIDE_CODES
+            index = {"T": 3} | self.index
+        else:
+            codes = AMINO_ACID_CODES if letters == AMINO_ACID_CODES["X"] else {}
+            index = self.index
+        found |= {code: tuple(index[letter] for letter in meant) for code, meant in codes.items()}
+        found |= {letter: (token,) for letter, token in self.index.items()}
+        lower = {symbol.lower(): tokens for symbol, tokens in found.items() if codes}
+        return lower | found
+
+    def tokens_of(self, symbol: str) -> tuple[int, ...]:
+        """Tokens that a symbol of a pattern stands for; none where it means nothing.
+
+        A letter stands for itself, ``?`` for any letter. DNA and RNA have the IUPAC codes, and T
+        and U for each other; proteins have B, J, X and Z; both are read in either case.
+        """
+        return self._patterns.get(symbol, ())
 
     def encode(self, sequences: Sequence[str]) -> NDArray[np.int64]:
         """Tokens of sequences of one length.

@@ -18,25 +18,6 @@ if TYPE_CHECKING:
 
     from designkit.alphabet import Alphabet
 
-# Cornish-Bowden 1985, Nucleic Acids Res 13:3021; U stands for T here.
-IUPAC = {
-    "A": "A",
-    "C": "C",
-    "G": "G",
-    "T": "T",
-    "R": "AG",
-    "Y": "CT",
-    "S": "CG",
-    "W": "AT",
-    "K": "GT",
-    "M": "AC",
-    "B": "CGT",
-    "D": "AGT",
-    "H": "ACT",
-    "V": "ACG",
-    "N": "ACGT",
-}
-
 
 def _split(value: Any) -> Any:
     if isinstance(value, str):
@@ -52,7 +33,7 @@ class WordCounter:
     """Counts places where words occur; places may overlap, equal words count once.
 
     Args:
-        words: of letters of the alphabet; in DNA and RNA also IUPAC codes, either case, T for U.
+        words: of letters of the alphabet and its codes, see ``Alphabet.tokens_of``.
         alphabet: of the sequences.
         both_strands: whether a word may also lie on the other strand. A place where it lies on
             both, as a palindrome does, is one place.
@@ -117,24 +98,18 @@ def _mask(word: str, alphabet: Alphabet, name: str) -> NDArray[np.bool_]:
     """Which letters a word allows at each of its positions: (width, K)."""
     import numpy as np
 
-    nucleotides = alphabet.name in ("dna", "rna")
-    symbols = alphabet.split(word.upper().replace("U", "T") if nucleotides else word)
+    symbols = alphabet.split(word)
     if not symbols:
         raise RewardError(f"reward {name!r}: an empty word")
     mask = np.zeros((len(symbols), alphabet.size), dtype=bool)
     for place, symbol in enumerate(symbols):
-        letters = IUPAC.get(symbol, "") if nucleotides else [symbol]
-        for letter in letters:
-            if letter == "T" and nucleotides and "U" in alphabet.index:
-                letter = "U"
-            if letter in alphabet.index:
-                mask[place, alphabet.index[letter]] = True
-        if not mask[place].any():
-            codes = " and IUPAC codes" if nucleotides else ""
+        tokens = alphabet.tokens_of(symbol)
+        if not tokens:
             raise RewardError(
                 f"reward {name!r}: word {word!r}: {symbol!r} is not in the {alphabet.name} "
-                f"alphabet ({alphabet.describe()}{codes})"
+                f"alphabet ({alphabet.describe()}, IUPAC codes)"
             )
+        mask[place, list(tokens)] = True
     return mask
 
 

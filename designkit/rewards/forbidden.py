@@ -15,7 +15,7 @@ class ForbiddenSettings(Settings):
     """Which words; ``words``, ``file`` or both.
 
     Args:
-        words: separated by commas: ``GAATTC,AAAAAA``. DNA and RNA words may hold IUPAC codes.
+        words: separated by commas: ``GAATTC,AAAAAA``. IUPAC codes may be used.
         file: one word per line; empty lines and those that begin with ``#`` are passed over.
         strand: ``forward``, or ``both`` for words that must not lie on the other strand either.
     """
