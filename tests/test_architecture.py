@@ -15,7 +15,16 @@ PACKAGE = Path(designkit.__file__).parent
 FILES = sorted(path for path in PACKAGE.rglob("*.py") if "_presets" not in path.parts)
 IDS = [str(path.relative_to(PACKAGE)) for path in FILES]
 
-LEAVES = {"errors", "alphabet", "plugins", "settings", "_problems", "randomness", "sequence_stats"}
+LEAVES = {
+    "errors",
+    "alphabet",
+    "constraints",
+    "plugins",
+    "settings",
+    "_problems",
+    "randomness",
+    "sequence_stats",
+}
 
 # What a room may import besides leaves and itself; longer names allow only that module.
 MAY_IMPORT: dict[str, set[str]] = {
