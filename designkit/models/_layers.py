@@ -55,9 +55,11 @@ class ResidualConv(nn.Module):
 
     def forward(self, x: Tensor, valid: Tensor | None = None) -> Tensor:
         """(B, L, C) to (B, L, C); ``valid`` (B, L, 1) hides padding from its neighbours."""
-        y = self.norm(x) if valid is None else self.norm(x) * valid
-        out: Tensor = x + self.dropout(functional.relu(self.conv(y)))
-        return out
+        normed = self.norm(x) if valid is None else self.norm(x) * valid
+        y: Tensor = self.dropout(functional.relu(self.conv(normed), inplace=True))
+        if torch.is_grad_enabled() or y.dtype != x.dtype:
+            return x + y
+        return y.add_(x)
 
 
 class Composition(nn.Module):

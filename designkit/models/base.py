@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from designkit.alphabet import Alphabet
     from designkit.diffusion.base import DiffusionProcess
+    from designkit.models._bfloat16 import Converted
     from designkit.randomness import Noise
 
 
@@ -176,6 +177,7 @@ class DiffusionModel:
     classes: tuple[str, ...] = ()
     condition: int | None = None
     counter: CallCounter = field(default_factory=CallCounter)
+    _converted: Converted | None = field(default=None, init=False, repr=False, compare=False)
 
     @property
     def device(self) -> torch.device:
@@ -217,9 +219,16 @@ class DiffusionModel:
             if condition is not None:
                 arrays[-1] = condition
 
+        network = self.denoiser
+        if self.precision == "bf16" and not torch.is_grad_enabled():
+            from designkit.models._bfloat16 import in_bfloat16
+
+            self._converted = in_bfloat16(network, self._converted)
+            network = self._converted.network
+
         def call(x: Tensor, times: Tensor, *condition: Tensor) -> Tensor:
             with torch.autocast(device.type, torch.bfloat16, enabled=self.precision == "bf16"):
-                logits: Tensor = self.denoiser(one_hot(x, self.process.states), times, *condition)
+                logits: Tensor = network(one_hot(x, self.process.states), times, *condition)
             return logits.float()
 
         return in_fixed_chunks(call, arrays, CPU_ROWS if device.type == "cpu" else None)

@@ -384,6 +384,29 @@ def test_strands_need_an_alphabet_with_complements() -> None:
         )
 
 
+@pytest.mark.parametrize("time_conditioned", [False, True])
+@pytest.mark.parametrize("name", sorted(DENOISERS))
+def test_bfloat16_weights_give_what_autocast_gives(name: str, time_conditioned: bool) -> None:
+    network = denoiser(name, time_conditioned=time_conditioned)
+    model = DiffusionModel(network, Masked(size=K), DNA, LengthLaw({20: 1}), precision="bf16")
+    x, t = tokens(5, 20), torch.rand(5)
+    with torch.autocast("cpu", torch.bfloat16), torch.no_grad():
+        expected = network(one_hot(x, V), t).float()
+    exact = network(one_hot(x, V), t)
+    with torch.inference_mode():
+        found = model.logits(x, t)
+        assert not torch.equal(found, exact)
+        torch.testing.assert_close(found, expected, atol=0.02, rtol=0.02)
+        assert torch.equal(model.logits(x, t), found)
+    with torch.no_grad():  # weights that change are seen
+        network.head.bias += 1
+    with torch.inference_mode():
+        torch.testing.assert_close(model.logits(x, t), expected + 1, atol=0.03, rtol=0.02)
+    model.logits(x, t).sum().backward()  # gradients reach the weights themselves
+    assert network.head.weight.grad is not None
+    assert network.head.weight.dtype == torch.float32
+
+
 def test_length_law_draws_lengths_as_often_as_they_occurred() -> None:
     law = LengthLaw.fit([50, 48, 50, 50, 60])
     assert (law.minimum, law.maximum, law.fixed) == (48, 60, None)
