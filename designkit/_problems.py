@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, get_args, get_origin
 
 from pydantic import BaseModel
@@ -41,6 +41,21 @@ def describe(schema: type[BaseModel], layer: Layer, prefix: str, details: ErrorD
         return f"{origin}: unknown key '{dotted}'{guess}"
     where = origin if origin.startswith("--") or not dotted else f"{origin}: {dotted}"
     return f"{where}: {_in_plain_words(details)}"
+
+
+def joined(problems: Iterable[str]) -> list[str]:
+    """Problems without repetition; "must be A, not X" and "must be B, not X" become one."""
+    found: dict[tuple[str, str], list[str]] = {}
+    for problem in problems:
+        head, must, rest = problem.partition(": must ")
+        wanted, _, value = rest.partition(", not ")
+        parts = found.setdefault((head + must, value) if must and value else (problem, ""), [])
+        if must and value and wanted not in parts:
+            parts.append(wanted.removeprefix("be ") if parts else wanted)
+    return [
+        f"{head}{' or '.join(parts)}, not {value}" if parts else head
+        for (head, value), parts in found.items()
+    ]
 
 
 def _in_plain_words(details: ErrorDetails) -> str:

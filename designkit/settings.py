@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from designkit._problems import describe
+from designkit._problems import describe, joined
 from designkit.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -193,7 +193,7 @@ def validate(schema: type[S], layer: Layer, prefix: str = "") -> S:
         return schema.model_validate(layer.data)
     except ValidationError as error:
         found = (describe(schema, layer, prefix, details) for details in error.errors())
-        raise ConfigurationError(list(dict.fromkeys(found))) from error
+        raise ConfigurationError(joined(found)) from error
 
 
 def _put(layer: Layer, path: tuple[str, ...], value: Any, origin: str) -> bool:

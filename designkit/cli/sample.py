@@ -14,6 +14,13 @@ def register(root: typer.Typer) -> None:
     root.command("sample")(sample)
 
 
+def _alpha(text: str) -> float | str:
+    try:
+        return float(text)
+    except ValueError:
+        return text
+
+
 def sample(
     model: Annotated[
         str | None,
@@ -27,12 +34,14 @@ def sample(
     reward: options.Rewards = None,
     aggregation: options.Aggregation = None,
     alpha: Annotated[
-        float | None,
+        Any,
         typer.Option(
             "--alpha",
-            min=0,
+            metavar="NUMBER|auto",
+            parser=_alpha,
             help="Temperature of p(x) exp(reward / alpha), in units of the reward: a reward "
-            "difference of alpha makes a design e times as likely. 0 is greedy.",
+            "difference of alpha makes a design e = 2.7 times as likely. 0 is greedy; auto "
+            "measures the one at which a tenth of the prior's designs would carry the weight.",
         ),
     ] = None,
     length: Annotated[

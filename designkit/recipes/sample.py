@@ -18,6 +18,7 @@ from designkit.errors import (
     UsageError,
     did_you_mean,
 )
+from designkit.recipes._temperature import is_measured, with_temperature
 from designkit.recipes.console import Console
 from designkit.recipes.objective import (
     ObjectiveSettings,
@@ -33,7 +34,6 @@ from designkit.settings import Layer, validate
 if TYPE_CHECKING:
     from designkit.algorithms.sampling.base import Sampler
     from designkit.registry.store import StoredModel
-    from designkit.rewards import RewardEngine
 
 
 class SampleSettings(ObjectiveSettings):
@@ -45,6 +45,8 @@ class SampleSettings(ObjectiveSettings):
         length: of every design; drawn from the prior's length law when not given.
         method: ``name`` of the sampler and its settings.
         batch_size: designs decoded together; changes speed and memory, not the designs.
+        effective_share: what ``--alpha auto`` aims at: the effective size of the prior's designs,
+            weighted by exp(reward / alpha), as a share of their number.
         precision: arithmetic of the prior.
         on_invalid: designs that a reward cannot score: ``fail`` stops when they are more than a
             fifth, ``skip`` leaves them out, ``worst`` keeps them whatever their number.
@@ -55,6 +57,7 @@ class SampleSettings(ObjectiveSettings):
     length: int | None = Field(default=None, ge=1)
     method: dict[str, Any] = Field(default_factory=lambda: {"name": "ancestral"})
     batch_size: int = Field(default=64, ge=1)
+    effective_share: float = Field(default=0.1, gt=0, lt=1)
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     on_invalid: Literal["fail", "skip", "worst"] = "fail"
 
@@ -184,7 +187,7 @@ def run_sample(options: RunOptions, output: OutputOptions) -> int:
             f"{', '.join(engine.coupled_by)}: compares designs with each other, but these are "
             "drawn one by one; use transform=quantile, or 'designkit score'"
         )
-    sampler = _with_temperature(sampler, engine)
+    sampler = with_temperature(sampler, engine, settings.effective_share)
     console.say(
         f"{settings.num} designs from {stored.ref} by {settings.method['name']} "
         f"({sampler.describe()}), seed {seed}, {device} {model.precision}"
@@ -218,16 +221,6 @@ def run_sample(options: RunOptions, output: OutputOptions) -> int:
     return EXIT_SOME_ITEMS_FAILED if run.unscored else EXIT_OK
 
 
-def _with_temperature(sampler: Sampler, engine: RewardEngine | None) -> Sampler:
-    """The sampler, with the default of a temperature that must be above 0."""
-    if engine is None or getattr(sampler, "temperature", 0) is not None:
-        return sampler
-    spread = engine.reference_spread()
-    if not spread > 0:
-        raise UsageError("the reward is the same for all designs of the prior: give --alpha")
-    return sampler.model_copy(update={"temperature": float(f"{spread / 5:.3g}")})
-
-
 def _check_lengths(settings: SampleSettings, sampler: Sampler, stored: StoredModel) -> None:
     """Refuse what the prior cannot write, before any work.
 
@@ -255,7 +248,7 @@ def _plan(
     denoiser, reward = sampler.calls_per_design(longest)
     drawn = -(-settings.num // sampler.population) * sampler.population
     fitted = any(one.transform and one.transform.needs_reference for one in settings.rewards)
-    measured = bool(settings.rewards) and getattr(sampler, "temperature", 0) is None
+    measured = bool(settings.rewards) and is_measured(sampler)
     references = settings.reference_num if fitted or measured else 0
     return {
         "settings": settings.model_dump(mode="json"),

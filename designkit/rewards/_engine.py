@@ -218,16 +218,14 @@ class RewardEngine:
         reasons = [table.reasons[row] for row in rows]
         return Scored(columns, total[rows], reasons, feasible[rows])
 
-    def reference_spread(self) -> float:
-        """Standard deviation of the objective over the reference, which is not in the budget.
+    def reference_rewards(self) -> NDArray[np.float64]:
+        """The objective of the reference designs, (N,); they are not in the budget.
 
         Designs outside the bounds do not count.
 
         Raises:
             RewardError: fewer than two are within.
         """
-        import numpy as np
-
         assert self._reference is not None
         budget, self.max_evals = self.max_evals, None
         spent = self.rows_scored, self.rows_requested, self.nan_rows, self.infeasible_rows
@@ -241,7 +239,7 @@ class RewardEngine:
                 f"{len(within)} of {len(found.reward)} reference designs have a reward within the "
                 f"bounds ({told}); loosen the bounds, or give --alpha"
             )
-        return float(np.std(within, ddof=1))
+        return within
 
     def values(self, tokens: Tensor) -> Tensor:
         """The objective of (N, L) tokens, (N,) float64 on their device; -inf for "no score"."""

@@ -8,6 +8,7 @@ import re
 import signal
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -432,3 +433,9 @@ def test_the_temperature_of_a_population_is_measured(run) -> None:
     again = run(*line, "-o", "x.csv", "--resume")
     assert (again.exit_code, "complete already" in again.stderr) == (0, True)
     assert f"temperature {measured}" in outcome.stderr
+    assert run(*line, "--alpha", "auto", "-o", "auto.csv").exit_code == 0
+    # As of a normal law: the effective size is exp(-(deviation / alpha)^2) of the number.
+    expected = share.std(ddof=1) / np.sqrt(np.log(10))
+    assert meta("auto.csv")["temperature"] == pytest.approx(expected, rel=0.25)
+    outcome = run(*line, "--alpha", "cold", "-o", "y.csv")
+    assert (outcome.exit_code, "--alpha: must be a number or 'auto'" in outcome.stderr) == (2, True)

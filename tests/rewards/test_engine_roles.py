@@ -213,7 +213,7 @@ def test_statistics_come_from_the_reference_and_not_from_the_budget() -> None:
         engine.score(["A" * 3]).reward, (3 - 19.5) / np.std(range(40), ddof=1)
     )
     assert engine.rewards[0].transform.mean == 19.5  # type: ignore[union-attr]
-    assert engine.reference_spread() == pytest.approx(1)
+    assert np.std(engine.reference_rewards(), ddof=1) == pytest.approx(1)
     assert objective.seen == [*sequences, "AAA"]
     assert engine.rows_scored == 1
     with pytest.raises(RewardError, match="needs 20 reference sequences with a score, 1 of 2"):

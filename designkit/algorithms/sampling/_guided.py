@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field
 
@@ -19,8 +19,11 @@ from designkit.algorithms.values.base import (
 if TYPE_CHECKING:
     from torch import Tensor
 
-Temperature = float | Literal["auto"] | None
-"""alpha in units of the reward; where it is not a number, it is measured before sampling."""
+Temperature = Annotated[float, Field(ge=0)] | Literal["auto"]
+"""alpha in units of the reward, 0 for greedy; ``auto`` is measured before sampling."""
+
+PositiveTemperature = Annotated[float, Field(gt=0)] | Literal["auto"]
+"""alpha of methods that cannot be greedy."""
 
 
 class GuidedSampler(Sampler):
@@ -36,7 +39,7 @@ class GuidedSampler(Sampler):
         value: name of the value estimator, or its ``name`` and settings.
     """
 
-    temperature: Temperature = Field(default=None, gt=0)
+    temperature: Temperature | None = None
     tempering: float = Field(default=1.0, ge=1)
     annealing: Literal["geometric", "linear", "cosine"] = "geometric"
     annealed: float = Field(default=0.5, gt=0, le=1)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import Field
 
-from designkit.algorithms.sampling._guided import GuidedSampler, Temperature, Valuer
+from designkit.algorithms.sampling._guided import GuidedSampler, PositiveTemperature, Valuer
 from designkit.algorithms.sampling.base import Children, Designs, Request, Tilt, without_nan
 from designkit.algorithms.values.base import Objective
 
@@ -27,7 +27,7 @@ class ParticleSampler(GuidedSampler):
     """
 
     particles: int = Field(default=64, ge=2)
-    temperature: Temperature = Field(default=None, gt=0)
+    temperature: PositiveTemperature | None = None
     threshold: float = Field(default=0.5, ge=0, le=1)
 
     @property

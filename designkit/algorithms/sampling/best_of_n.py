@@ -32,7 +32,7 @@ class BestOfN(Sampler):
     """
 
     candidates: int = Field(default=10, ge=1)
-    temperature: Temperature = Field(default=0.0, ge=0)
+    temperature: Temperature = 0.0
 
     def sample(
         self, model: DiffusionModel, reward: Objective | None, request: Request, noise: Noise

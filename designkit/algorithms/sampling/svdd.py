@@ -34,7 +34,7 @@ class SVDD(GuidedSampler):
     """
 
     candidates: int = Field(default=10, ge=1)
-    temperature: Temperature = Field(default=0.0, ge=0)
+    temperature: Temperature = 0.0
 
     @property
     def children(self) -> int:
