@@ -29,7 +29,10 @@ def sample(
     num: Annotated[int | None, typer.Option("-n", "--num", help="Designs to draw.", min=1)] = None,
     method: Annotated[
         str | None,
-        typer.Option("--method", help="How to draw: ancestral, best_of_n, svdd, ..."),
+        typer.Option(
+            "--method",
+            help="How to draw: ancestral, best_of_n, svdd, ...; auto chooses for --max-evals.",
+        ),
     ] = None,
     reward: options.Rewards = None,
     aggregation: options.Aggregation = None,

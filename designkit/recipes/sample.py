@@ -18,6 +18,7 @@ from designkit.errors import (
     UsageError,
     did_you_mean,
 )
+from designkit.recipes._planner import AUTO, plan_method
 from designkit.recipes._temperature import is_measured, with_temperature
 from designkit.recipes.console import Console
 from designkit.recipes.objective import (
@@ -84,13 +85,16 @@ class OutputOptions:
 def resolve_settings(merged: Layer) -> tuple[SampleSettings, Sampler]:
     """Settings and sampler, checked without importing torch; lists every problem.
 
-    A key of ``--set`` that is none of ``SampleSettings`` is taken for a setting of the method,
-    ``method: svdd`` for its name.
+    The method ``auto`` is replaced by the one that the budget allows. A key of ``--set`` that is
+    none of ``SampleSettings`` is taken for a setting of the method, ``method: svdd`` for its name.
     """
     if isinstance(merged.data.get("method"), str):
         merged.data["method"] = {"name": merged.data["method"]}
     method = merged.at("method")
     method.data.setdefault("name", "ancestral")
+    if method.data["name"] == AUTO:
+        further = set(merged.data) - set(SampleSettings.model_fields)
+        method.data = plan_method(merged, method.data, further)
     plugin = plugins.find("designkit.samplers", str(method.data["name"]))
     for key in [key for key in merged.data if key not in SampleSettings.model_fields]:
         is_misspelt = did_you_mean(key, SampleSettings.model_fields)

@@ -166,6 +166,40 @@ class Sampler(Settings):
     def calls_per_design(self, length: int) -> tuple[int, int]:
         """Most denoiser rows and reward rows that one design may take, for ``--dry-run``."""
 
+    def within(self, length: int, rewards: int) -> Sampler:
+        """The method as it is, or with fewer steps, so that a design takes few reward rows.
+
+        Args:
+            length: letters of a design.
+            rewards: reward rows of one design at most.
+
+        Raises:
+            UsageError: a single step takes more.
+        """
+        return self.largest(self.steps_for(length), rewards, length, "steps")
+
+    def largest(self, most: int, rewards: int, length: int, setting: str) -> Sampler:
+        """The method with a setting at the largest value, up to ``most``, that keeps to a budget.
+
+        Raises:
+            UsageError: the value 1 does not.
+        """
+        low, high = 0, most
+        while low < high:
+            middle = (low + high + 1) // 2
+            fitted = self.model_copy(update={setting: middle})
+            if fitted.calls_per_design(length)[1] <= rewards:
+                low = middle
+            else:
+                high = middle - 1
+        if low == 0:
+            needed = self.model_copy(update={setting: 1}).calls_per_design(length)[1]
+            raise UsageError(
+                f"a budget of {rewards} rewards a design is too small: {setting}=1 takes {needed}; "
+                "raise --max-evals, or draw fewer designs"
+            )
+        return self.model_copy(update={setting: low})
+
     def describe(self) -> str:
         """The settings in words, for messages."""
         steps = self.steps or f"as many as letters, at most {DEFAULT_STEPS}"

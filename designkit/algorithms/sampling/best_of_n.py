@@ -52,6 +52,10 @@ class BestOfN(Sampler):
             kept = categorical(scaled.exp().nan_to_num(1.0), noise.uniform("select"))
         return Designs(drawn.gather(1, kept[:, None, None].expand(-1, 1, request.length))[:, 0])
 
+    def within(self, length: int, rewards: int) -> Sampler:
+        """The best of as many as there are rewards."""
+        return self.largest(rewards, rewards, length, "candidates")
+
     def calls_per_design(self, length: int) -> tuple[int, int]:
         """N ancestral designs and N rewards."""
         return self.candidates * self.steps_for(length), self.candidates

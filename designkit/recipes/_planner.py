@@ -1,0 +1,97 @@
+"""``--method auto``: the method and its settings that a budget of reward calls allows."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from designkit import plugins
+from designkit.errors import ConfigurationError, UsageError
+from designkit.settings import Layer, validate
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Set
+
+    from designkit.algorithms.sampling.base import Sampler
+
+AUTO = "auto"
+FEWEST_FOR_SVDD = 20
+"""Reward rows a design below which the best of as many draws is as good as guidance."""
+
+
+def plan_method(
+    merged: Layer, method: Mapping[str, Any], further: Set[str] = frozenset()
+) -> dict[str, Any]:
+    """The method that fits ``max_evals``, with its settings.
+
+    Where ``--alpha`` asks for designs of p(x) exp(reward / alpha), that is SMC whose values are
+    means over as many completions as the budget has rewards for each particle and step, or soft
+    best-of-N where there are fewer rewards than steps. Where it is 0 or not given, the best designs
+    are wanted: SVDD with as many steps as the budget allows, or best-of-N with a small budget.
+
+    Args:
+        merged: the whole configuration.
+        method: what it says of the method: ``name`` and ``temperature`` at most.
+        further: other settings of it that were given.
+
+    Returns:
+        ``name`` of the method and its settings.
+
+    Raises:
+        UsageError: no budget, other settings of the method, or less than one reward a design.
+    """
+    from designkit.registry.store import Registry
+
+    refused = sorted({*method, *further} - {"name", "temperature"})
+    if refused:
+        raise UsageError(
+            f"method auto chooses {', '.join(refused)} itself: leave it out, or name a method"
+        )
+    budget, num = merged.data.get("max_evals"), merged.data.get("num", 10)
+    if not isinstance(budget, int):
+        raise UsageError("method auto fits a budget of rewards: add --max-evals N")
+    if not isinstance(num, int) or num < 1:
+        raise ConfigurationError([f"--num: must be at least 1, not {num}"])
+    each = budget // num
+    if each < 1:
+        raise UsageError(f"--max-evals {budget} is less than one reward for each of {num} designs")
+    alpha, length = method.get("temperature"), merged.data.get("length")
+    if not isinstance(length, int):
+        law = Registry().find(str(merged.data.get("model"))).card["length_law"]
+        length = max(int(length) for length in law)
+    chosen = _for_a_law(budget, num, length) if alpha else _for_the_best(each, length)
+    if alpha:
+        chosen["temperature"] = alpha
+    return chosen
+
+
+def _for_the_best(each: int, length: int) -> dict[str, Any]:
+    """Settings that raise the reward most."""
+    if each < FEWEST_FOR_SVDD:
+        return {"name": "best_of_n", "candidates": each}
+    candidates = max(_default("svdd", "candidates"), each // length)
+    fitted = _sampler("svdd", candidates=candidates).within(length, each)
+    return {"name": "svdd", "candidates": candidates, "steps": fitted.steps}
+
+
+def _for_a_law(budget: int, num: int, length: int) -> dict[str, Any]:
+    """Settings that draw from the tilted law."""
+    steps = _sampler("smc").steps_for(length)
+    # Populations are drawn whole: particles that are not written are paid for too.
+    populations = -(-num // _default("smc", "particles"))
+    particles = max(2, -(-num // populations))
+    completions = budget // (populations * particles * steps)
+    if completions < 1:
+        return {"name": "best_of_n", "candidates": budget // num}
+    value = {"name": "monte_carlo", "completions": completions}
+    return {"name": "smc", "particles": particles, "value": value}
+
+
+def _sampler(name: str, **settings: Any) -> Sampler:
+    plugin = plugins.find("designkit.samplers", name)
+    found: Sampler = validate(plugin, Layer("method", settings), "method")
+    return found
+
+
+def _default(name: str, setting: str) -> int:
+    found: int = getattr(_sampler(name), setting)
+    return found

@@ -1,0 +1,69 @@
+"""The method that a budget of rewards allows."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from designkit import plugins
+from designkit.algorithms.sampling.best_of_n import BestOfN
+from designkit.algorithms.sampling.svdd import SVDD
+from designkit.errors import UsageError
+from designkit.recipes._planner import plan_method
+from designkit.settings import Layer, validate
+
+LENGTH = 40
+
+
+def planned(budget: Any = None, num: int = 10, **method: Any) -> dict[str, Any]:
+    data = {"max_evals": budget, "num": num, "length": LENGTH}
+    return plan_method(Layer("flags", data), {"name": "auto", **method})
+
+
+def reward_rows(num: int, name: str, **settings: Any) -> int:
+    method = validate(plugins.find("designkit.samplers", name), Layer("method", settings))
+    drawn = -(-num // method.population) * method.population
+    return drawn * method.calls_per_design(LENGTH)[1]
+
+
+@pytest.mark.parametrize("alpha", [None, 0.0, 0.5, "auto"])
+@pytest.mark.parametrize("num", [1, 2, 10, 64, 65, 1000])
+@pytest.mark.parametrize("each", [1, 7, 19, 20, 60, 300, 5000])
+def test_the_budget_is_kept_and_used(each: int, num: int, alpha: float | str | None) -> None:
+    found = planned(each * num, num, **({} if alpha is None else {"temperature": alpha}))
+    asked = reward_rows(num, **found)
+    assert asked <= each * num
+    if found["name"] != "smc" or found["value"]["completions"] > 1:
+        assert asked > 0.45 * each * num
+    if alpha:
+        assert found["temperature"] == alpha
+        assert found["name"] in ("smc", "best_of_n")
+    else:
+        assert found["name"] == ("svdd" if each >= 20 else "best_of_n")
+
+
+def test_more_rewards_buy_steps_and_then_candidates() -> None:
+    steps = [planned(each * 10)["steps"] for each in (20, 100, 200, 400, 1000)]
+    assert steps == [2, 10, 20, LENGTH, LENGTH]
+    assert planned(10_000)["candidates"] == 25
+
+
+def test_what_cannot_be_planned_is_said() -> None:
+    with pytest.raises(UsageError, match="add --max-evals N"):
+        planned()
+    with pytest.raises(UsageError, match="less than one reward for each of 10 designs"):
+        planned(9)
+    with pytest.raises(UsageError, match="method auto chooses candidates, steps itself"):
+        planned(100, steps=3, candidates=4)
+
+
+def test_methods_fit_budgets() -> None:
+    assert SVDD(candidates=10).within(LENGTH, 100).steps == 10
+    assert SVDD(candidates=10).within(LENGTH, 10_000).steps == LENGTH
+    assert SVDD(candidates=10, value={"name": "monte_carlo", "completions": 4}).within(
+        LENGTH, 100
+    ).calls_per_design(LENGTH)[1] in range(80, 101)
+    with pytest.raises(UsageError, match="a budget of 9 rewards a design is too small: steps=1"):
+        SVDD(candidates=10).within(LENGTH, 9)
+    assert BestOfN().within(LENGTH, 33).candidates == 33
