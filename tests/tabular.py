@@ -51,6 +51,31 @@ class TabularDenoiser(nn.Module):
         return self.table[(x_t.argmax(-1) * radix).sum(1)]
 
 
+class ClassDenoiser(nn.Module):
+    """A table for each class and for the null class, the last.
+
+    Args:
+        tables: (C + 1, V^L, L, K) logits.
+        states: V.
+    """
+
+    def __init__(self, tables: Tensor, states: int):
+        super().__init__()
+        self.tables = nn.Parameter(tables)
+        self.states = states
+
+    def forward(
+        self,
+        x_t: Tensor,
+        t: Tensor,
+        condition: Tensor | None = None,
+        valid: Tensor | None = None,
+    ) -> Tensor:
+        radix = self.states ** torch.arange(x_t.shape[1] - 1, -1, -1)
+        place = (x_t.argmax(-1) * radix).sum(1)
+        return self.tables[-1 if condition is None else condition, place]
+
+
 @dataclass
 class CountedTable:
     """An objective that looks rewards up and counts what it is asked.
@@ -166,6 +191,46 @@ class World:
             surprise = -np.log(np.take_along_axis(guess, self.clean.numpy()[..., None], 2)[..., 0])
             total += (surprise * hidden).sum(1) / masked / comb(self.length, masked)
         return total
+
+
+@dataclass(frozen=True)
+class JointWorld:
+    """A law of sequences and classes: p(x_0 | y) of each class, and p(y).
+
+    Args:
+        worlds: the law of each class.
+        shares: p(y).
+    """
+
+    worlds: tuple[World, ...]
+    shares: tuple[float, ...]
+
+    @cached_property
+    def marginal(self) -> World:
+        """p(x_0), the law of the null class."""
+        law = sum(p * world.law for p, world in zip(self.shares, self.worlds, strict=True))
+        return World(np.asarray(law), self.worlds[0].size, self.worlds[0].length)
+
+    def model(self) -> DiffusionModel:
+        """The model with the exact conditionals of every class, ``class_0``, ``class_1``, ..."""
+        each = [*self.worlds, self.marginal]
+        with np.errstate(divide="ignore"):
+            tables = np.log(np.stack([world.conditionals for world in each]))
+        plain = self.marginal.model()
+        return DiffusionModel(
+            ClassDenoiser(torch.from_numpy(tables).float(), self.marginal.size + 1),
+            plain.process,
+            plain.alphabet,
+            plain.length_law,
+            classes=tuple(f"class_{y}" for y in range(len(self.worlds))),
+        )
+
+
+def make_joint_world(size: int = 3, length: int = 4) -> JointWorld:
+    """Two classes, the second of which lacks some sequences of the first."""
+    first = make_world(size, length, seed=0)
+    law = make_world(size, length, seed=3).law[::-1] * np.where(first.clean[:, 0] == 0, 0.0, 1.0)
+    return JointWorld((first, World(law / law.sum(), size, length)), (0.6, 0.4))
 
 
 def places(tokens: Tensor, size: int) -> Tensor:

@@ -25,6 +25,14 @@ def pretrain(
         list[str] | None,
         typer.Option("--label", help="Column to predict: trains a predictor. Repeatable."),
     ] = None,
+    class_column: Annotated[
+        str | None,
+        typer.Option(
+            "--class-column",
+            help="Column of classes that a prior is conditioned on; 'sample --condition' names "
+            "one. Numbers are cut by --set classes.quantiles=[0.5,0.95] or classes.edges.",
+        ),
+    ] = None,
     split_group: Annotated[
         str | None,
         typer.Option(
@@ -62,6 +70,7 @@ def pretrain(
         "data.column": column,
         "data.labels": {one: {} for one in label} if label else None,
         "kind": "predictor" if label else None,
+        "classes.column": class_column,
         "split.by": group,
         "adversarial": {} if adversarial else None,
         "alphabet": alphabet,

@@ -50,6 +50,14 @@ def sample(
     length: Annotated[
         int | None, typer.Option("--length", min=1, help="Letters of every design.")
     ] = None,
+    condition: Annotated[
+        str | None,
+        typer.Option(
+            "--condition",
+            metavar="CLASS",
+            help="Class of the prior to draw from; 'designkit models show' names them.",
+        ),
+    ] = None,
     on_invalid: options.OnInvalid = None,
     preset: options.Preset = None,
     config: options.Config = None,
@@ -83,6 +91,7 @@ def sample(
         "cache": cache,
         "max_evals": max_evals,
         "length": length,
+        "condition": condition,
         "batch_size": batch_size,
         "precision": None if precision == "auto" else precision,
         "on_invalid": on_invalid,

@@ -142,6 +142,18 @@ class LengthLaw:
         return cls({int(length): int(count) for length, count in fields.items()})
 
 
+def class_index(name: str, classes: Sequence[str], model: str) -> int:
+    """Place of a class among those of a model.
+
+    Raises:
+        UsageError: the model has no such class.
+    """
+    if name in classes:
+        return list(classes).index(name)
+    known = f"its classes are {', '.join(classes)}" if classes else "it has none"
+    raise UsageError(f"{model}: no class {name!r}{did_you_mean(name, classes)} ({known})")
+
+
 def one_hot(x: Tensor, states: int) -> Tensor:
     """(B, L) tokens as (B, L, states) float one-hots; (B, L, states) floats as they are."""
     import torch.nn.functional as functional
@@ -195,13 +207,7 @@ class DiffusionModel:
         Raises:
             UsageError: the model has no such class.
         """
-        if name not in self.classes:
-            known = f"its classes are {', '.join(self.classes)}" if self.classes else "it has none"
-            raise UsageError(
-                f"{self.name or 'the model'}: no class {name!r}"
-                f"{did_you_mean(name, self.classes)} ({known})"
-            )
-        return replace(self, condition=self.classes.index(name))
+        return replace(self, condition=class_index(name, self.classes, self.name or "the model"))
 
     def logits(self, x_t: Tensor, t: Tensor, condition: Tensor | None = None) -> Tensor:
         """Denoiser logits (B, L, K) of tokens (B, L) or relaxed (B, L, V) inputs; counted.

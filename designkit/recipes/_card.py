@@ -37,6 +37,8 @@ def card_text(name: str, card: dict[str, Any]) -> str:
     ]
     test = card["metrics"]["test"]
     lines += _prior_table(test) if kind == "prior" else _predictor_tables(test)
+    if "classes" in card:
+        lines += _class_tables(card["classes"], test["classes"])
     if "calibration" in card["metrics"]:
         lines += _calibration_tables(card)
     if "audit" in card["metrics"]:
@@ -60,6 +62,35 @@ def _prior_table(test: dict[str, Any]) -> list[str]:
         f"{test['gain_over_markov_3_bits']:.4f} ± {test['gain_over_markov_3_standard_error']:.4f} "
         "bits per letter (standard error over groups).",
     ]
+
+
+def _class_tables(classes: dict[str, Any], test: dict[str, Any]) -> list[str]:
+    edges = [f"{edge:.6g}" for edge in classes["edges"]]
+    lines = [
+        "",
+        "## Classes",
+        "",
+        f"By column `{classes['column']}`"
+        + (f", cut at {', '.join(edges)}" if edges else "")
+        + f"; {100 * classes['dropout']:.6g} % of the training examples were shown without their "
+        "class. The figures above are of the model without a class. On test sequences of each "
+        "class, bits per letter:",
+        "",
+        "| class | training rows | test sequences | told the class | not told | gain |",
+        "|---|---|---|---|---|---|",
+    ]
+    for name, rows in classes["rows"].items():
+        found = test.get(name)
+        figures = "| 0 | | | |"
+        if found:
+            figures = (
+                f"| {found['sequences']} in {found['groups']} groups "
+                f"| {found['bits_per_letter']:.4f} "
+                f"| {found['unconditional_bits_per_letter']:.4f} "
+                f"| {found['gain_bits']:.4f} ± {found['gain_standard_error']:.4f} |"
+            )
+        lines.append(f"| `{name}` | {rows['train']} {figures}")
+    return lines
 
 
 def _predictor_tables(test: dict[str, Any]) -> list[str]:

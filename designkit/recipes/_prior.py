@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from designkit.alphabet import Alphabet
-    from designkit.diffusion.base import DiffusionProcess
+    from designkit.diffusion.base import DiffusionProcess, LogitsFunction
     from designkit.randomness import Noise
     from designkit.recipes.pretrain import PretrainRequest
 
@@ -39,6 +40,7 @@ class PriorTask:
         alphabet: of the tokens.
         reverse_complement: show each example on a random strand.
         balance_groups: an example is a group, shown by a random one of its sequences.
+        class_dropout: share of examples that are shown without their class.
     """
 
     def __init__(
@@ -48,10 +50,12 @@ class PriorTask:
         alphabet: Alphabet,
         reverse_complement: bool,
         balance_groups: bool = False,
+        class_dropout: float = 0.0,
     ):
         self.data = data
         self.process = process
         self.alphabet = alphabet
+        self.class_dropout = class_dropout
         complement = alphabet.complement_tokens if reverse_complement else None
         self.complement = torch.tensor(complement) if complement else None
         self._examples = TrainingExamples(data, balance_groups)
@@ -72,8 +76,23 @@ class PriorTask:
             other = self.complement.to(rows.device)[flipped]
             x_0 = x_0.where(noise.uniform("strand")[:, None] < 0.5, other)
         padded = int(lengths.min()) < longest
-        nelbo = self.process.loss(module, x_0, noise, valid if padded else None)
+        denoiser = self._conditioned(module, chosen, noise)
+        nelbo = self.process.loss(denoiser, x_0, noise, valid if padded else None)
         return nelbo / lengths.float().mean()
+
+    def _conditioned(self, module: nn.Module, chosen: Tensor, noise: Noise) -> LogitsFunction:
+        """The network told the classes of the chosen rows (B,), but for those that are dropped."""
+        classes = self.data.classes
+        if classes is None:
+            return module
+        dropped = noise.uniform("class-dropout") < self.class_dropout
+        condition = classes.index[chosen].to(dropped.device).where(~dropped, classes.null)
+
+        def denoise(x_t: Tensor, t: Tensor, valid: Tensor | None = None) -> Tensor:
+            logits: Tensor = module(x_t, t, condition, valid)
+            return logits
+
+        return denoise
 
     def evaluate(self, module: nn.Module) -> dict[str, float]:
         """Held-out NELBO: ``loss`` in nats per letter, and bits per letter."""
@@ -83,18 +102,27 @@ class PriorTask:
         return {"loss": float(nats), "bits_per_letter": float(nats) / math.log(2)}
 
     def log_likelihood(
-        self, module: nn.Module, rows: Tensor, draws: int
+        self, module: nn.Module, rows: Tensor, draws: int, *, conditional: bool = True
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Log-likelihood of some rows and its standard error, in nats, both (N,)."""
-        model = DiffusionModel(module, self.process, self.alphabet, self.length_law)
-        lengths = self.data.lengths[rows]
+        """Log-likelihood of some rows and its standard error, in nats, both (N,).
+
+        Each row's is that of the model of its class, if it has one, or the null class's.
+        """
+        classes = self.data.classes
+        names = () if classes is None else classes.names
+        model = DiffusionModel(module, self.process, self.alphabet, self.length_law, classes=names)
+        known = torch.full_like(rows, len(names))
+        if classes is not None and conditional:
+            known = classes.index[rows]
+        alike = torch.stack([self.data.lengths[rows], known], dim=1)
         means, errors = np.zeros(len(rows)), np.zeros(len(rows))
-        for length in lengths.unique().tolist():
-            of_length = lengths == length
-            tokens = self.data.tokens[rows[of_length], :length].to(model.device)
-            mean, error = model.log_likelihood(tokens, draws)
-            means[of_length.numpy()] = mean.cpu().numpy()
-            errors[of_length.numpy()] = error.cpu().numpy()
+        for one in alike.unique(dim=0):
+            of_one = (alike == one).all(1)
+            length, condition = one.tolist()
+            tokens = self.data.tokens[rows[of_one], :length].to(model.device)
+            mean, error = replace(model, condition=condition).log_likelihood(tokens, draws)
+            means[of_one.numpy()] = mean.cpu().numpy()
+            errors[of_one.numpy()] = error.cpu().numpy()
         return means, errors
 
 
@@ -115,7 +143,8 @@ def prior_metrics(task: PriorTask, module: nn.Module) -> dict[str, Any]:
 
     Returns:
         Nats and bits per letter with the standard error over groups, perplexity, and the bits per
-        letter of the Markov models of order 0 and 3 fitted on the same training rows.
+        letter of the Markov models of order 0 and 3 fitted on the same training rows. They are of
+        the null class; ``classes`` holds those of the classes.
     """
     data = task.data
     rows = evaluation_rows(data, "test", TEST_SEQUENCES)
@@ -123,7 +152,7 @@ def prior_metrics(task: PriorTask, module: nn.Module) -> dict[str, Any]:
     _, groups = np.unique(
         data.frame["group"].to_numpy()[rows.numpy()].astype(str), return_inverse=True
     )
-    scores, _ = task.log_likelihood(module, rows, TEST_DRAWS)
+    scores, _ = task.log_likelihood(module, rows, TEST_DRAWS, conditional=False)
     bits, error = _bits_per_letter(scores, lengths, groups)
     metrics: dict[str, Any] = {
         "sequences": len(rows),
@@ -145,7 +174,37 @@ def prior_metrics(task: PriorTask, module: nn.Module) -> dict[str, Any]:
         difference, error = _bits_per_letter(scores - baseline, lengths, groups)
         metrics[f"gain_over_{name}_bits"] = -difference
         metrics[f"gain_over_{name}_standard_error"] = error
+    if data.classes is not None:
+        own, _ = task.log_likelihood(module, rows, TEST_DRAWS)
+        index = data.classes.index[rows].numpy()
+        metrics["classes"] = {
+            name: _class_metrics(own[here], scores[here], lengths[here], groups[here])
+            for place, name in enumerate(data.classes.names)
+            if (here := index == place).any()
+        }
     return metrics
+
+
+def _class_metrics(
+    own: NDArray[np.float64],
+    unconditional: NDArray[np.float64],
+    lengths: NDArray[np.int64],
+    groups: NDArray[np.int64],
+) -> dict[str, Any]:
+    """Bits per letter of a class's test sequences when the model is told the class, and not."""
+    _, groups = np.unique(groups, return_inverse=True)
+    bits, error = _bits_per_letter(own, lengths, groups)
+    without, _ = _bits_per_letter(unconditional, lengths, groups)
+    difference, error_of_gain = _bits_per_letter(own - unconditional, lengths, groups)
+    return {
+        "sequences": len(own),
+        "groups": len(np.unique(groups)),
+        "bits_per_letter": bits,
+        "standard_error_bits": error,
+        "unconditional_bits_per_letter": without,
+        "gain_bits": -difference,
+        "gain_standard_error": error_of_gain,
+    }
 
 
 def _bits_per_letter(
@@ -180,14 +239,32 @@ def train_prior(
     settings = request.settings
     assert request.process is not None
     process = request.process(alphabet.size)
-    task = PriorTask(data, process, alphabet, settings.reverse_complement, settings.balance_groups)
+    classes = data.classes
+    task = PriorTask(
+        data,
+        process,
+        alphabet,
+        settings.reverse_complement,
+        settings.balance_groups,
+        settings.classes.dropout if settings.classes else 0.0,
+    )
+    count = len(classes.names) if classes else 0
     network = build_seeded(
-        lambda: request.architecture.build(process.states, process.size), request.seed
+        lambda: request.architecture.build(process.states, process.size, count), request.seed
     )
     result = fit(request.name, network, task, request.run_dir, request.seed)
     weights = as_stored(result.weights, settings.stored_precision)
     network = with_stored_weights(network, weights)
-    return weights, {
+    own: dict[str, Any] = {}
+    if settings.classes is not None and classes is not None:
+        own["classes"] = {
+            "names": list(classes.names),
+            "column": settings.classes.column,
+            "edges": list(classes.edges),
+            "rows": classes.counts(data.frame["split"].to_numpy(str)),
+            "dropout": settings.classes.dropout,
+        }
+    return weights, own | {
         "kind": "diffusion",
         "process": component_fields(settings.process["name"], process),
         "length_law": task.length_law.to_dict(),

@@ -15,6 +15,7 @@ from designkit.errors import InputError, did_you_mean
 from designkit.io.provenance import sha256_file
 from designkit.io.sequences import read_table
 from designkit.randomness import noise_for
+from designkit.recipes._classes import CLASS_VALUE, Classes, agreed_values, classify, text_values
 from designkit.recipes.splits import assign, describe_split, given_words, group_keys
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
     from designkit.alphabet import Alphabet
     from designkit.randomness import Noise
-    from designkit.recipes.pretrain_settings import PretrainSettings
+    from designkit.recipes.pretrain_settings import ClassSettings, PretrainSettings
 
 
 _LABEL = "label: "
@@ -44,6 +45,7 @@ class TrainingData:
         files: name and sha256 of each input; the path as given where inputs share a name.
         counts: rows read, filtered out, without label, merged, outside the part, used.
         split: sizes of the split.
+        classes: of the rows; None without classes.
     """
 
     frame: pd.DataFrame
@@ -54,6 +56,7 @@ class TrainingData:
     files: dict[str, str]
     counts: dict[str, int]
     split: dict[str, Any]
+    classes: Classes | None = None
 
     def rows(self, part: str) -> Tensor:
         """Indices of the rows of one part, int64."""
@@ -147,6 +150,8 @@ def load_training_data(
         measured = ~np.all([np.isnan(values) for values in labels.values()], axis=0)
         counts["without label"] = int((~measured).sum())
         frame = frame.assign(**{_LABEL + name: values for name, values in labels.items()})[measured]
+    if settings.classes is not None:
+        frame = frame.assign(**{CLASS_VALUE: _class_values(frame, settings.classes, sources)})
     if frame.empty:
         raise InputError(f"{', '.join(sources)}: no rows left after data.where and empty labels")
     merged = _merge_duplicates(frame)
@@ -156,6 +161,9 @@ def load_training_data(
     frame = merged.assign(split=split, group=groups)[split != ""].reset_index(drop=True)
     counts["outside part"] = len(merged) - len(frame)
     counts["used"] = len(frame)
+    classes = classify(frame, settings.classes) if settings.classes is not None else None
+    if classes is not None:
+        counts["without class"] = int((classes.index == classes.null).sum())
     tokens, lengths = encode_padded(frame["sequence"].tolist(), alphabet)
     weights = pd.Series(1.0, frame.index)
     if wanted.weight:
@@ -170,6 +178,7 @@ def load_training_data(
         files=_hashes(sources),
         counts=counts,
         split=describe_split(split, groups),
+        classes=classes,
     )
 
 
@@ -189,6 +198,8 @@ def _require_columns(
     needed = [*data.where, *filter(None, [data.weight, data.report_by])]
     for name, label in data.labels.items():
         needed += [label.column or name, *label.where]
+    if settings.classes is not None:
+        needed += [settings.classes.column, *settings.classes.where]
     rule, _, split_column = settings.split.by.partition(":")
     needed += [split_column] if rule != "cluster" else []
     for column in needed:
@@ -198,6 +209,16 @@ def _require_columns(
                 f"{', '.join(sources)}: no column {column!r}"
                 f"{did_you_mean(column, map(str, frame.columns))} (columns: {present})"
             )
+
+
+def _class_values(
+    frame: pd.DataFrame, settings: ClassSettings, sources: Sequence[str]
+) -> pd.Series[Any]:
+    """What decides the class of each row: numbers to be cut, or names; missing for no class."""
+    column = settings.column
+    values = _numbers(frame, column, sources) if settings.is_cut else text_values(frame[column])
+    counts = _matches(frame, settings.where)
+    return values.where(counts, np.nan if settings.is_cut else None)
 
 
 def _numbers(frame: pd.DataFrame, column: str, sources: Sequence[str]) -> pd.Series[float]:
@@ -261,12 +282,14 @@ def check_parts(data: TrainingData, labels: Sequence[str]) -> None:
 
 
 def _merge_duplicates(frame: pd.DataFrame) -> pd.DataFrame:
-    """One row per sequence: the mean of its labels, everything else from its first row."""
+    """One row per sequence: its mean labels, its class, everything else from its first row."""
     first = frame.drop_duplicates("sequence").set_index("sequence", drop=False)
     labels = [column for column in frame.columns if str(column).startswith(_LABEL)]
     if labels and len(first) < len(frame):
         means = frame.groupby("sequence", sort=False)[labels].mean()
         first = first.assign(**{label: means[label] for label in labels})
+    if CLASS_VALUE in frame and len(first) < len(frame):
+        first = first.assign(**{CLASS_VALUE: agreed_values(frame)})
     return first.reset_index(drop=True)
 
 

@@ -12,6 +12,7 @@ from designkit.recipes.runtime import parse_duration
 from designkit.settings import Layer, flag_layer, merge, parse_set, read_yaml
 
 FLAG_NAMES = {
+    "classes.column": "--class-column",
     "data.labels": "--label",
     "kind": "--label",
     "method.name": "--method",

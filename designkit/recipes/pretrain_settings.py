@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from designkit.recipes.optimizer import OptimizerSettings
 from designkit.recipes.splits import SplitSettings
@@ -51,6 +51,61 @@ class DataSettings(Settings):
     uppercase: bool = False
     on_invalid: Literal["fail", "skip"] = "fail"
     report_by: str | None = None
+
+
+class ClassSettings(Settings):
+    """Classes of the sequences, on which a prior can be conditioned.
+
+    Attributes:
+        column: of the classes, or of the numbers that are cut into classes; an empty cell is no
+            class, and such rows train the null class only.
+        edges: cut numbers here; a number equal to an edge is above it.
+        quantiles: cut numbers at these quantiles of the training rows.
+        names: of the intervals, the lowest first; made from the cuts when not given.
+        where: the rows whose class counts, by allowed values of columns; others have none.
+        dropout: share of examples that are shown without their class, from which the null class
+            (all sequences, what classifier-free guidance compares with) is learned.
+    """
+
+    column: str
+    edges: tuple[float, ...] = ()
+    quantiles: tuple[float, ...] = ()
+    names: tuple[str, ...] = ()
+    where: dict[str, list[str]] = Field(default_factory=dict)
+    dropout: float = Field(0.1, ge=0, lt=1)
+
+    @property
+    def is_cut(self) -> bool:
+        """Whether the column holds numbers that are cut."""
+        return bool(self.edges or self.quantiles)
+
+    @field_validator("edges", "quantiles")
+    @classmethod
+    def _check_rising(cls, cuts: tuple[float, ...]) -> tuple[float, ...]:
+        if list(cuts) != sorted(set(cuts)):
+            raise ValueError(f"must be rising numbers, not {list(cuts)}")
+        return cuts
+
+    @field_validator("quantiles")
+    @classmethod
+    def _check_quantiles(cls, quantiles: tuple[float, ...]) -> tuple[float, ...]:
+        if quantiles and not 0 < quantiles[0] <= quantiles[-1] < 1:
+            raise ValueError(f"must be between 0 and 1, not {list(quantiles)}")
+        return quantiles
+
+    @model_validator(mode="after")
+    def _check_cuts(self) -> Self:
+        cuts = self.edges or self.quantiles
+        if self.edges and self.quantiles:
+            raise ValueError("give edges or quantiles, not both")
+        if self.names and not cuts:
+            raise ValueError("names are for numbers that are cut: give edges or quantiles too")
+        if self.names and len(set(self.names)) != len(cuts) + 1:
+            raise ValueError(
+                f"{len(cuts)} cuts make {len(cuts) + 1} classes, "
+                f"but there are {len(set(self.names))} different names"
+            )
+        return self
 
 
 class CardSettings(Settings):
@@ -101,6 +156,7 @@ class PretrainSettings(Settings):
         split: training, validation and test rows.
         architecture: ``name`` of the network and its settings.
         process: ``name`` of the noise process of a prior and its settings.
+        classes: classes that a prior is conditioned on; null for none.
         optimizer: of every member.
         members: networks in a predictor's ensemble.
         bootstrap: train every member on a resample of the training rows, drawn with replacement.
@@ -122,6 +178,7 @@ class PretrainSettings(Settings):
     split: SplitSettings = SplitSettings()
     architecture: dict[str, Any] = Field(default_factory=lambda: {"name": "cnn"})
     process: dict[str, Any] = Field(default_factory=lambda: {"name": "masked"})
+    classes: ClassSettings | None = None
     optimizer: OptimizerSettings = OptimizerSettings()
     members: int = Field(1, ge=1)
     bootstrap: bool = False
@@ -139,7 +196,7 @@ class PretrainSettings(Settings):
         if self.kind == "predictor" and not self.data.labels:
             raise ValueError("a predictor needs data.labels (--label COLUMN)")
         predictor_only = ("members", "bootstrap", "flanks", "mutation_rate", "adversarial")
-        for_other = predictor_only if self.kind == "prior" else ("process",)
+        for_other = predictor_only if self.kind == "prior" else ("process", "classes")
         given = [name for name in for_other if name in self.model_fields_set]
         if given:
             raise ValueError(f"{', '.join(given)}: not for a {self.kind}")

@@ -44,6 +44,7 @@ class SampleSettings(ObjectiveSettings):
         model: the prior.
         num: designs to draw.
         length: of every design; drawn from the prior's length law when not given.
+        condition: the prior's class to draw from; all sequences when not given.
         method: ``name`` of the sampler and its settings.
         batch_size: designs decoded together; changes speed and memory, not the designs.
         effective_share: what ``--alpha auto`` aims at: the effective size of the prior's designs,
@@ -56,6 +57,7 @@ class SampleSettings(ObjectiveSettings):
     model: str
     num: int = Field(default=10, ge=1)
     length: int | None = Field(default=None, ge=1)
+    condition: str | None = None
     method: dict[str, Any] = Field(default_factory=lambda: {"name": "ancestral"})
     batch_size: int = Field(default=64, ge=1)
     effective_share: float = Field(default=0.1, gt=0, lt=1)
@@ -153,6 +155,7 @@ def run_sample(options: RunOptions, output: OutputOptions) -> int:
 
     stored = Registry().find(settings.model)
     _check_lengths(settings, sampler, stored)
+    _check_condition(settings, sampler, stored)
     same = {
         "settings": settings.model_dump(mode="json"),
         "sampler": sampler.model_dump(mode="json"),
@@ -176,6 +179,8 @@ def run_sample(options: RunOptions, output: OutputOptions) -> int:
     set_threads(options.threads)
     device = choose_device(options.device)
     model = load_diffusion_model(stored, device, choose_precision(settings.precision, device))
+    if settings.condition is not None:
+        model = model.conditioned(settings.condition)
     rewards = load_rewards(settings.rewards, device)
     reference = reference_of(
         settings,
@@ -242,6 +247,25 @@ def _check_lengths(settings: SampleSettings, sampler: Sampler, stored: StoredMod
         lengths = [settings.length]
     for length in lengths:
         sampler.steps_for(length)
+
+
+def _check_condition(settings: SampleSettings, sampler: Sampler, stored: StoredModel) -> None:
+    """Refuse a class that the prior does not have, before any work.
+
+    Raises:
+        UsageError: an unknown class, or none where the method needs one.
+    """
+    from designkit.models.base import class_index
+    from designkit.registry.build import class_names
+
+    classes = class_names(stored.card)
+    if settings.condition is not None:
+        class_index(settings.condition, classes, stored.name)
+    elif sampler.needs_condition:
+        known = f"the classes are {', '.join(classes)}" if classes else "the model has no classes"
+        raise UsageError(
+            f"method {settings.method['name']} needs a class: add --condition CLASS ({known})"
+        )
 
 
 def _plan(

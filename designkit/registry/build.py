@@ -29,6 +29,11 @@ def component_fields(name: str, settings: Settings) -> dict[str, Any]:
     return {"name": name, **settings.model_dump(mode="json")}
 
 
+def class_names(card: dict[str, Any]) -> tuple[str, ...]:
+    """Names of the classes that a stored prior can be conditioned on."""
+    return tuple(card.get("classes", {}).get("names", ()))
+
+
 def load_diffusion_model(
     stored: StoredModel, device: torch.device | str = "cpu", precision: str = "fp32"
 ) -> DiffusionModel:
@@ -40,7 +45,7 @@ def load_diffusion_model(
     card = _card(stored, "diffusion")
     process = component("designkit.processes", card["process"])
     settings = component("designkit.denoisers", card["architecture"])
-    classes = tuple(card.get("classes", {}).get("names", ()))
+    classes = class_names(card)
     network = settings.build(process.states, process.size, len(classes))
     _load(network, stored.weights("cpu"), stored)
     return DiffusionModel(

@@ -30,8 +30,10 @@ PREDICTOR = (
     "members: 2\nbootstrap: true\nreverse_complement: true\nmutation_rate: 0.05\n"
 )
 CONV_GRU = "architecture: {name: conv_gru, channels: 8, dilations: [1], hidden: 4, head: 8}\n"
+CLASSES = PRIOR + "classes: {column: activity, quantiles: [0.5], dropout: 0.3}\n"
 CONFIGS = {
     "prior": PRIOR,
+    "classes": CLASSES,
     "transformer": TRANSFORMER,
     "predictor": PREDICTOR,
     "adversarial": PREDICTOR,
@@ -95,9 +97,9 @@ def stop_at(monkeypatch: pytest.MonkeyPatch):
     return install
 
 
-@pytest.mark.parametrize("kind", ["prior", "predictor", "adversarial"])
+@pytest.mark.parametrize("kind", ["prior", "classes", "predictor", "adversarial"])
 def test_stops_and_resumes_end_in_the_same_weights(run, home: Path, stop_at, kind: str) -> None:
-    members = ["."] if kind == "prior" else ["member_0", "member_1"]
+    members = ["."] if kind in ("prior", "classes") else ["member_0", "member_1"]
     stop_at(100_000)
     assert run(*line_for(kind, "whole"), "--seed", 7, "-q").exit_code == 0
     # 3: before any checkpoint or evaluation; 9, 13: on neither; 24: the last of a member.

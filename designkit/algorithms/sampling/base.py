@@ -144,6 +144,11 @@ class Sampler(Settings):
         return True
 
     @property
+    def needs_condition(self) -> bool:
+        """Whether the method needs a model that is bound to a class."""
+        return False
+
+    @property
     def population(self) -> int:
         """Designs that are decoded together because they depend on each other; 1: none do."""
         return 1
@@ -222,8 +227,12 @@ class Sampler(Settings):
             )
         return self.steps
 
+    def guess(self, model: DiffusionModel, x_t: Tensor, t: Tensor) -> Tensor:
+        """The guess before temperature and top-p, as in ``predict``; the model's own."""
+        return model.predict_x_0(x_t, t)
+
     def predict(self, model: DiffusionModel, x_t: Tensor, t: Tensor) -> Tensor:
-        """The guess that the method works with: the model's, with temperature and top-p.
+        """The guess that the method works with: ``guess`` with temperature and top-p.
 
         Args:
             model: the prior.
@@ -233,7 +242,7 @@ class Sampler(Settings):
         Returns:
             (N, L, K) probabilities of the clean letters.
         """
-        probs = model.predict_x_0(x_t, t)
+        probs = self.guess(model, x_t, t)
         if self.denoiser_temperature != 1:
             scaled = (probs.double().log() / self.denoiser_temperature).softmax(-1)
             probs = scaled.to(probs.dtype)
