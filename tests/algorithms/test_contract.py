@@ -38,12 +38,15 @@ pytestmark = pytest.mark.parametrize("name", plugins.names("designkit.samplers")
 
 
 def model(network: str = "cnn", sharpness: float = 8.0) -> DiffusionModel:
-    """Random weights; logits scaled up so that letters depend on each other."""
+    """Random weights, of a class; logits scaled up so that letters depend on each other."""
     settings = NETWORKS[network]
-    net = build_seeded(lambda: settings.build(DNA.size + 1, DNA.size), 0).eval()
+    net = build_seeded(lambda: settings.build(DNA.size + 1, DNA.size, 1), 0).eval()
     with torch.no_grad():
         net.head.weight.mul_(sharpness)
-    return DiffusionModel(net, Masked(size=DNA.size), DNA, LengthLaw({LENGTH: 1}))
+        net.classes.weight[0] = torch.randn(16, generator=torch.Generator().manual_seed(0))
+    law = LengthLaw({LENGTH: 1})
+    found = DiffusionModel(net, Masked(size=DNA.size), DNA, law, classes=("one",))
+    return found.conditioned("one")
 
 
 @reward

@@ -116,3 +116,24 @@ def test_cuts_are_asked_for_where_numbers_are_given(run, planted: Path) -> None:
     outcome = run(*line, "--label", "level", "--run-dir", "bad")
     assert outcome.exit_code == 2
     assert "classes: not for a predictor" in outcome.stderr
+
+
+def test_guidance_goes_further_than_the_class(run, planted: Path) -> None:
+    """The first letters are G or C with odds 16 : 1; once the class shows, with 4 : 1 again."""
+    line = ["sample", "planted", "-n", 60, "--seed", 4, "-q", "--method", "cfg"]
+    drawn = {}
+    for scale in (0, 1, 2):
+        outcome = run(*line, "--condition", "rich", "--set", f"guidance_scale={scale}")
+        assert outcome.exit_code == 0, outcome.stderr
+        drawn[scale] = content(outcome.stdout)
+    assert drawn[0] < 0.6 < 0.7 < drawn[1] < drawn[2] - 0.02
+    outcome = run(*line)
+    assert outcome.exit_code == 2
+    assert outcome.stderr.strip() == (
+        "designkit: error: method cfg needs a class: add --condition CLASS "
+        "(the classes are poor, rich)"
+    )
+    outcome = run("sample", "tiny", "--method", "cfg", "--dry-run")
+    assert outcome.exit_code == 2
+    assert "method cfg needs a class" in outcome.stderr
+    assert "the model has no classes" in outcome.stderr
