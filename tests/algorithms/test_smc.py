@@ -122,6 +122,22 @@ def test_forgetting_the_own_value_is_caught(exact, monkeypatch: pytest.MonkeyPat
     assert tv_excess(designs.tokens, WORLD.tilted(REWARDS, 1.0)) > 0.05
 
 
+class Unfinished(Particles):
+    """Designs are taken before the last resampling, whose weights are lost."""
+
+    def resample(self, step: int, temperature: float, threshold: float, *, last: bool) -> Tensor:
+        order = super().resample(step, temperature, threshold, last=last)
+        return torch.arange(len(order)) if last else order
+
+
+def test_designs_taken_before_the_last_resampling_are_caught(monkeypatch) -> None:
+    target = WORLD.tilted(REWARDS, 1.0)
+    method = SMC(particles=2000, temperature=1.0)
+    assert tv_excess(draw(method, 10).tokens, target) < 0.02
+    monkeypatch.setattr(_particles, "Particles", Unfinished)
+    assert tv_excess(draw(method, 10).tokens, target) > 0.04
+
+
 @pytest.mark.parametrize("name", METHODS)
 @pytest.mark.parametrize("decoding", ["blocks", "grid"])
 def test_a_constant_added_to_the_reward_changes_nothing(name: str, decoding: str) -> None:

@@ -122,9 +122,19 @@ def test_designs_have_the_law_of_finitely_many_candidates(
         assert tv_excess(tokens, law_of(other, temperature, temperature)) > 0.015
 
 
-def test_many_candidates_and_the_exact_value_draw_the_target() -> None:
-    tokens = sample(exact_svdd(WORLD, REWARDS, TEMPERATURE, 200), 4000)
-    assert tv_excess(tokens, TARGET) < 0.02
+@pytest.mark.parametrize("temperature", [0.3, 1.0, 3.0])
+def test_many_candidates_and_the_exact_value_draw_the_target(temperature: float) -> None:
+    target = WORLD.tilted(REWARDS, temperature)
+    excess = []
+    for candidates in (10, 50, 200):
+        count = 4000 if candidates == 200 else 10_000
+        drawn = sample(exact_svdd(WORLD, REWARDS, temperature, candidates), count)
+        excess.append(tv_excess(drawn, target))
+        exact = law_of(candidates, temperature, temperature) if candidates < 200 else target
+        assert abs(tv_excess(drawn, exact)) < 0.01
+    assert excess[-1] < 0.02
+    if temperature < 1:
+        assert excess[0] > excess[1] + 0.01 > excess[2] + 0.01
 
 
 @pytest.mark.parametrize("decoding", ["blocks", "grid"])
