@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from pydantic import AfterValidator, Field
 
 from designkit.errors import ModelError, UsageError, did_you_mean
-from designkit.models._chunks import CPU_ROWS, in_fixed_chunks
+from designkit.models._chunks import FixedRows
 from designkit.settings import Settings
 
 if TYPE_CHECKING:
@@ -189,6 +189,9 @@ class DiffusionModel:
     classes: tuple[str, ...] = ()
     condition: int | None = None
     counter: CallCounter = field(default_factory=CallCounter)
+    _rows: FixedRows = field(
+        default_factory=lambda: FixedRows((4, 8)), init=False, repr=False, compare=False
+    )
     _converted: Converted | None = field(default=None, init=False, repr=False, compare=False)
 
     @property
@@ -237,7 +240,13 @@ class DiffusionModel:
                 logits: Tensor = network(one_hot(x, self.process.states), times, *condition)
             return logits.float()
 
-        return in_fixed_chunks(call, arrays, CPU_ROWS if device.type == "cpu" else None)
+        def trial(rows: int) -> list[Tensor]:
+            generator = torch.Generator().manual_seed(0)
+            tokens = torch.randint(self.process.states, (rows, x_t.shape[1]), generator=generator)
+            inputs = tokens if x_t.ndim == 2 else one_hot(tokens, self.process.states)
+            return [inputs, *(array[:1].expand(rows) for array in arrays[1:])]
+
+        return self._rows(call, arrays, trial)
 
     def predict_x_0(self, x_t: Tensor, t: Tensor, condition: Tensor | None = None) -> Tensor:
         """Probabilities of the clean letters.
@@ -295,6 +304,9 @@ class Predictor:
     sha256: str = ""
     calibration: Sequence[tuple[float, float]] = ()
     counter: CallCounter = field(default_factory=CallCounter)
+    _rows: FixedRows = field(
+        default_factory=lambda: FixedRows((4, 8, 32)), init=False, repr=False, compare=False
+    )
 
     def __post_init__(self) -> None:
         if self.reverse_complement and self.alphabet.complement_tokens is None:
@@ -339,14 +351,21 @@ class Predictor:
         Raises:
             ModelError: sequences longer than any the predictor was trained on.
         """
+        import torch
+
         if probs.shape[1] > self.length_law.maximum:
             raise ModelError(
                 f"{self.name or 'predictor'}: reads at most {self.length_law.maximum} letters, "
                 f"not {probs.shape[1]}"
             )
         self.counter.add(probs.shape[0])
-        rows = CPU_ROWS if self.device.type == "cpu" else None
-        return in_fixed_chunks(self._forward, [probs], rows)
+
+        def trial(rows: int) -> list[Tensor]:
+            generator = torch.Generator().manual_seed(0)
+            size, shape = self.alphabet.size, (rows, probs.shape[1])
+            return [one_hot(torch.randint(size, shape, generator=generator), size)]
+
+        return self._rows(self._forward, [probs], trial)
 
     def strands(self, probs: Tensor) -> list[Tensor]:
         """What the networks see of (B, L, K) probabilities: the construct, on one or both strands.

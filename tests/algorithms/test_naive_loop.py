@@ -16,7 +16,8 @@ from designkit import plugins
 from designkit.algorithms.sampling.base import Request
 from designkit.alphabet import DNA
 from designkit.diffusion.masked import Masked
-from designkit.models.base import CPU_ROWS, DiffusionModel, LengthLaw, one_hot
+from designkit.models._chunks import CPU_ROWS
+from designkit.models.base import DiffusionModel, LengthLaw, one_hot
 from designkit.models.cnn import CNNDenoiser
 from designkit.randomness import Noise, noise_for
 from designkit.recipes.training import build_seeded

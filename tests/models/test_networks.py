@@ -14,7 +14,7 @@ from designkit import plugins
 from designkit.alphabet import DNA, PROTEIN
 from designkit.diffusion.masked import Masked
 from designkit.errors import ModelError, UsageError
-from designkit.models._chunks import CPU_ROWS, in_fixed_chunks
+from designkit.models._chunks import CPU_ROWS, FixedRows, in_fixed_chunks
 from designkit.models._layers import ClassEmbedding, Conv
 from designkit.models.base import (
     DiffusionModel,
@@ -281,6 +281,30 @@ def test_fixed_chunks_are_all_of_one_size_and_in_order() -> None:
     sizes.clear()
     assert torch.equal(in_fixed_chunks(double, [x], None, largest=30), x * 2)
     assert sizes == [30, 7]
+
+
+@pytest.mark.parametrize("rounds_alike", [True, False])
+def test_calls_are_small_only_where_that_gives_the_same_bits(rounds_alike: bool) -> None:
+    sizes: list[int] = []
+
+    def function(x: Tensor) -> Tensor:
+        sizes.append(len(x))
+        return x * 2 if rounds_alike else x * 2 + len(x) * 1e-6
+
+    def trial(rows: int) -> list[Tensor]:
+        return [torch.arange(float(rows))[:, None]]
+
+    chunked = FixedRows((4,))
+    x = torch.arange(3.0)[:, None]
+    with torch.no_grad():
+        results = [chunked(function, [x], trial) for _ in range(10)]
+    assert all(torch.equal(result, results[0]) for result in results)
+    assert sizes[0] == CPU_ROWS  # a trial costs more than it saves at first
+    assert sizes[-1] == (4 if rounds_alike else CPU_ROWS)
+    assert sizes.count(4) <= CPU_ROWS // 4 + (10 if rounds_alike else 0)
+    sizes.clear()
+    chunked(function, [x.requires_grad_()], trial)
+    assert sizes == [CPU_ROWS]
 
 
 @all_predictors
