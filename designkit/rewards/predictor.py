@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
+
+from pydantic import model_validator
 
 from designkit.errors import RewardError, did_you_mean
 from designkit.rewards._lengths import refuse_other_letters, tokens_by_known_length
@@ -24,10 +26,28 @@ class PredictorSettings(Settings):
     Args:
         model: reference of the predictor: ``name``, ``name@3`` or a folder.
         target: one of its outputs; the first when not given.
+        above: makes the reward log P(label > above), the natural logarithm of the probability that
+            the prediction and its calibrated error give: a condition for ``--method classifier``.
+        below: the same of log P(label < below).
     """
 
     model: str
     target: str | None = None
+    above: float | None = None
+    below: float | None = None
+
+    @model_validator(mode="after")
+    def _one_sided(self) -> Self:
+        if self.above is not None and self.below is not None:
+            raise ValueError("above and below are two conditions: give two rewards")
+        return self
+
+    @property
+    def condition(self) -> tuple[int, float] | None:
+        """The side, 1 above and -1 below, and the threshold."""
+        if self.above is not None:
+            return 1, self.above
+        return None if self.below is None else (-1, self.below)
 
 
 class PredictorReward(Reward):
@@ -35,13 +55,15 @@ class PredictorReward(Reward):
 
     The members' standard deviation s understates the error. Where the model was calibrated on
     held-out rows, the deviation is sqrt(a s^2 + b), that of a measurement around the prediction.
+    With a threshold the objective is log Phi((mean - above) / deviation), the log-probability of
+    improvement, and mean and deviation are recorded beside it.
 
     Args:
         load_model: gives the predictor of a reference.
         parameters: see ``PredictorSettings``.
 
     Raises:
-        RewardError: no output of that name.
+        RewardError: no output of that name, or a threshold for a predictor without a deviation.
     """
 
     template = RewardInfo(
@@ -73,6 +95,17 @@ class PredictorReward(Reward):
         self._ensemble = len(predictor.members) > 1
         if self._ensemble:
             outputs.append(Output("std", unit=unit, direction="minimize"))
+        condition = self.settings.condition
+        if condition is not None:
+            if not self._ensemble:
+                raise RewardError(
+                    f"model {self.settings.model!r} is a single network: no deviation is known, "
+                    "so there is no probability of a threshold"
+                )
+            side = "above" if condition[0] == 1 else "below"
+            outputs[0] = replace(outputs[0], name="mean")
+            label = f"{label}_{side}_{condition[1]:g}"
+            outputs.insert(0, Output(label, unit="log-probability", direction="maximize"))
         self.info = replace(
             self.info,
             name=label,
@@ -91,7 +124,7 @@ class PredictorReward(Reward):
         refuse_other_letters(self.own_alphabet, alphabet, self.settings.model, "reads")
 
     def score(self, sequences: list[str]) -> Scores:
-        """(N, 1) or (N, 2) mean and spread; lengths the model was not trained on have no score."""
+        """(N, outputs) of ``info``; lengths the model was not trained on have no score."""
         import numpy as np
         import torch
 
@@ -103,21 +136,39 @@ class PredictorReward(Reward):
         )
         for rows, tokens in blocks:
             predicted = predictor.predict(torch.from_numpy(tokens).to(predictor.device))
-            members = predicted[:, :, self._output].cpu().double().numpy()  # (n, members)
-            values[rows, 0] = members.mean(axis=1)
+            found = [predicted[:, :, self._output].cpu().double().mean(1)]
             if self._ensemble:
-                values[rows, 1] = predictor.uncertainty(predicted)[:, self._output].numpy()
+                found.append(predictor.uncertainty(predicted)[:, self._output])
+            if self.settings.condition is not None:
+                found.insert(0, self._log_probability(*found))
+            values[rows] = torch.stack(found, dim=1).numpy()
         return Scores(values, errors)
 
     def score_relaxed(self, probs: Tensor, valid: Tensor | None = None) -> Tensor:
-        """Mean of the members for letter probabilities, (B, L, K) to (B,).
+        """Mean of the members for letter probabilities, or its condition, (B, L, K) to (B,).
 
         Raises:
             RewardError: rows of different lengths; predictors read one length at a time.
         """
         if valid is not None and not bool(valid.all()):
             raise RewardError(f"model {self.settings.model!r} reads one length at a time")
-        return self._predictor.predict_relaxed(probs)[:, :, self._output].mean(1)
+        predicted = self._predictor.predict_relaxed(probs)
+        mean = predicted[:, :, self._output].mean(1)
+        if self.settings.condition is None:
+            return mean
+        deviation = self._predictor.uncertainty(predicted)[:, self._output]
+        return self._log_probability(mean.cpu().double(), deviation).to(probs)
+
+    def _log_probability(self, mean: Tensor, deviation: Tensor) -> Tensor:
+        """Log-probabilities (N,) that labels are on the wanted side of the threshold."""
+        import torch
+
+        assert self.settings.condition is not None
+        side, threshold = self.settings.condition
+        distance = side * (mean - threshold)
+        # A deviation of 0 is certainty.
+        found: Tensor = torch.special.log_ndtr(distance / deviation.clamp(min=1e-9))
+        return found
 
 
 def _choose(predictor: Predictor, settings: PredictorSettings) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import erfc, log
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 import torch
 
 from designkit.alphabet import DNA, PROTEIN, RNA, Alphabet
-from designkit.errors import RewardError
+from designkit.errors import ConfigurationError, RewardError
 from designkit.rewards import RewardEngine, WeightedReward
 from designkit.rewards.predictor import PredictorReward
 from tests.rewards.examples import Example, linear_predictor, random_sequences
@@ -107,3 +108,45 @@ def test_ragged_batches_are_refused() -> None:
     valid = torch.tensor([[True, True, True, False]])
     with pytest.raises(RewardError, match="one length"):
         reward.score_relaxed(torch.ones(1, 4, 4) / 4, valid)
+
+
+def normal_below(z: float) -> float:
+    return erfc(-z / 2**0.5) / 2
+
+
+def test_a_threshold_is_a_condition_by_hand() -> None:
+    """GGAA: mean 0.6, deviation 0.2 sqrt(7); the second output is twice that, less is better."""
+    predictor = linear_predictor(outputs=TWO, lengths=(4,))
+    above = PredictorReward(load_model=lambda _: predictor, model="m", above=1.0)
+    mean, deviation = 0.6, 0.2 * 7**0.5
+    expected = [log(1 - normal_below((1.0 - mean) / deviation)), mean, deviation]
+    np.testing.assert_allclose(above.score(["GGAA"]).values, [expected], rtol=1e-5)
+    assert [output.name for output in above.info.outputs] == ["mrl_above_1", "mean", "std"]
+    below = PredictorReward(load_model=lambda _: predictor, model="m", target="decay", below=1.0)
+    wanted = log(normal_below((1.0 - 2 * mean) / (2 * deviation)))
+    assert below.score(["GGAA"]).values[0, 0] == pytest.approx(wanted, rel=1e-5)
+    scored = RewardEngine([WeightedReward(below)], alphabet=DNA).score(["GGAA", "AAAA"])
+    assert scored.reward[0] == pytest.approx(wanted, rel=1e-5)
+    assert scored.reward[1] > scored.reward[0]
+
+
+def test_a_condition_far_away_is_finite_and_has_a_derivative() -> None:
+    predictor = linear_predictor(lengths=(4,), calibration=[(1.0, 1e-4)])
+    reward = PredictorReward(load_model=lambda _: predictor, model="m", above=50.0)
+    probs = torch.full((1, 4, 4), 0.25, requires_grad=True)
+    value = reward.score_relaxed(probs)
+    value.sum().backward()
+    assert torch.isfinite(value).all()
+    assert value < -100
+    assert probs.grad is not None
+    assert (probs.grad[..., DNA.index["G"]] > 0).all()
+    one_hot = torch.eye(4)[[2, 2, 0, 0]][None]
+    hard = reward.score(["GGAA"]).values[0, 0]
+    assert float(reward.score_relaxed(one_hot).detach()) == pytest.approx(hard, rel=1e-5)
+
+
+def test_conditions_that_cannot_be() -> None:
+    with pytest.raises(RewardError, match="a single network: no deviation is known"):
+        PredictorReward(load_model=lambda _: linear_predictor(slopes=(5.0,)), model="m", above=1.0)
+    with pytest.raises(ConfigurationError, match="give two rewards"):
+        PredictorReward(load_model=lambda _: linear_predictor(), model="m", above=1.0, below=2.0)
