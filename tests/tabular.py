@@ -353,3 +353,21 @@ def propose(
     """(A, M, L) children of (A, L) states."""
     law = process.transition(x_t, x_0_probs, plan, step)
     return law.write(x_t, law.draw(noise.at(step), candidates))
+
+
+def independent_world(size: int = 4, length: int = 4, seed: int = 2) -> tuple[World, Law]:
+    """Independent positions, and a reward that is a sum over them."""
+    rng = np.random.default_rng(seed)
+    letters, worth = rng.dirichlet(np.ones(size), size=length), rng.normal(size=(length, size))
+    clean, place = _all_words(size, length).numpy(), np.arange(length)
+    return World(letters[place, clean].prod(1), size, length), worth[place, clean].sum(1)
+
+
+def half_way(model: DiffusionModel, tokens: Tensor) -> States:
+    """States (N, L) after the first of L steps, with the model's guess of them."""
+    count, length = tokens.shape
+    noise = noise_for(0, count)
+    plan = model.process.plan(length, length, "blocks", noise)
+    with torch.no_grad():
+        probs = model.predict_x_0(tokens, plan.times[1].float().expand(count))
+    return States(tokens, probs, noise.item, 1, plan, noise, model.predict_x_0)

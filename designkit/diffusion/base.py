@@ -161,7 +161,14 @@ class DiffusionProcess(Settings):
 
     @abstractmethod
     def x_0_probs(self, logits: Tensor, x_t: Tensor, t: Tensor) -> Tensor:
-        """The denoiser's guess p(x_0 | x_t) of each position, (B, L, K), at times (B,)."""
+        """The denoiser's guess p(x_0 | x_t) of each position, (B, L, K), at times (B,).
+
+        Args:
+            logits: (B, L, K).
+            x_t: (B, L) tokens, or (B, L, V) one-hots or probabilities of them, in which the guess
+                then has derivatives.
+            t: (B,).
+        """
 
     @abstractmethod
     def certain(self, x_0: Tensor) -> Tensor:
@@ -238,3 +245,20 @@ def categorical(probs: Tensor, uniform: Tensor) -> Tensor:
     cumulative = probs.double().cumsum(-1)
     threshold = uniform[..., None] * cumulative[..., -1:]
     return (cumulative <= threshold).sum(-1)
+
+
+def predict_distinct(predict: X0Function, x_t: Tensor, time: Tensor) -> Tensor:
+    """Guesses (N, L, K) of (N, L) states at one time, each distinct state computed once."""
+    import torch
+
+    distinct, place = torch.unique(x_t, dim=0, return_inverse=True)
+    times = time.to(torch.float32).expand(len(distinct))
+    return predict(distinct, times)[place]
+
+
+def certainty(probs: Tensor, order: str) -> Tensor:
+    """How sure a guess (N, L, K) is of each position, (N, L)."""
+    if order == "confidence" or probs.shape[-1] == 1:
+        return probs.amax(-1)
+    first, second = probs.topk(2, dim=-1).values.unbind(-1)
+    return first - second

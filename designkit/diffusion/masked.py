@@ -70,8 +70,14 @@ class Masked(DiffusionProcess):
         return x_0.where(keep, self.mask)
 
     def x_0_probs(self, logits: Tensor, x_t: Tensor, t: Tensor) -> Tensor:
-        """Softmax over letters; one-hot at unmasked positions (SUBS, Sahoo et al. sec. 3.2.3)."""
-        return self.known(logits.softmax(-1), x_t)
+        """Softmax over letters; one-hot at unmasked positions (SUBS, Sahoo et al. sec. 3.2.3).
+
+        Of a relaxed x_t what is unmasked is carried over in its share.
+        """
+        probs = logits.softmax(-1)
+        if x_t.ndim == 3:
+            return x_t[..., : self.size] + x_t[..., self.size :] * probs
+        return self.known(probs, x_t)
 
     def certain(self, x_0: Tensor) -> Tensor:
         """One-hots of clean tokens."""

@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from designkit.errors import Interrupted, RewardError
+from designkit.recipes._loaded import LoadedModels
+from designkit.recipes.objective import model_loader
 
 if TYPE_CHECKING:
     import numpy as np
@@ -40,6 +42,7 @@ class SamplingRun:
         self.engine = engine
         self.seed = seed
         self.ref = ref
+        self.models = LoadedModels(model_loader(model.device))
         self.done = self.started_at = 0
         self.unscored = 0
         self.dropped = 0
@@ -117,7 +120,7 @@ class SamplingRun:
             drawn = self.sampler.sample(
                 self.model,
                 self.engine,
-                Request(one, should_stop),
+                Request(one, should_stop, self.models),
                 noise.rows(rows.to(self.model.device)),
             )
             written = self.model.alphabet.decode(drawn.tokens.cpu())
@@ -199,6 +202,7 @@ class SamplingRun:
             "calls": {
                 "denoiser_calls": self.model.counter.calls,
                 "denoiser_rows": self.model.counter.rows,
+                "models": self.models.record(),
                 "reward_rows_requested": engine.rows_requested if engine else 0,
                 "reward_rows_scored": engine.rows_scored if engine else 0,
                 "rewards": engine.usage() if engine else [],
@@ -220,6 +224,11 @@ class SamplingRun:
             + "".join(f", {n} without {name}" for name, n in failed.items()),
             f"denoiser: {calls['denoiser_rows']} rows in {calls['denoiser_calls']} calls "
             f"({calls['denoiser_rows'] / drawn:.1f} rows a design)",
+        ]
+        lines += [
+            f"{other['ref']}: {other['rows']} rows in {other['calls']} calls "
+            f"({other['rows'] / drawn:.1f} rows a design)"
+            for other in calls["models"]
         ]
         if self.engine is not None:
             lines.append(

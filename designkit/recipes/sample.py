@@ -160,6 +160,7 @@ def run_sample(options: RunOptions, output: OutputOptions) -> int:
         "settings": settings.model_dump(mode="json"),
         "sampler": sampler.model_dump(mode="json"),
         "model": {"ref": stored.ref, "sha256": stored.sha256, "parent": stored.card["parent"]},
+        "models": {ref: Registry().find(ref).sha256 for ref in sampler.references},
         "seed": seed,
     }
     if finished:
@@ -196,6 +197,8 @@ def run_sample(options: RunOptions, output: OutputOptions) -> int:
             f"{', '.join(engine.coupled_by)}: compares designs with each other, but these are "
             "drawn one by one; use transform=quantile, or 'designkit score'"
         )
+    if engine is not None and sampler.needs_gradient:
+        engine.check_differentiable()
     sampler = with_temperature(sampler, engine, settings.effective_share)
     console.say(
         f"{settings.num} designs from {stored.ref} by {settings.method['name']} "
@@ -273,7 +276,7 @@ def _plan(
 ) -> dict[str, Any]:
     """What ``--dry-run`` prints: the resolved settings and the calls to be made at most."""
     longest = settings.length or max(int(length) for length in card["length_law"])
-    denoiser, reward = sampler.calls_per_design(longest)
+    denoiser, reward = sampler.calls_per_design(longest, len(card["alphabet"]["letters"]))
     drawn = -(-settings.num // sampler.population) * sampler.population
     fitted = any(one.transform and one.transform.needs_reference for one in settings.rewards)
     measured = bool(settings.rewards) and is_measured(sampler)

@@ -250,6 +250,21 @@ class RewardEngine:
         total = self.score(written, monitors=False).reward
         return torch.from_numpy(np.where(np.isnan(total), -np.inf, total)).to(tokens.device)
 
+    def check_differentiable(self) -> None:
+        """Refuse what ``score_relaxed`` cannot do.
+
+        Raises:
+            RewardError: an objective is not differentiable.
+            UsageError: an aggregation or a transform that has no derivative.
+        """
+        if self.coupled:
+            raise UsageError("ranks have no derivative: use another aggregation or transform")
+        if not self._objectives:
+            raise UsageError("bounds have no derivative: the method needs a reward to raise")
+        for part in self._objectives:
+            if not (part.reward.info.differentiable and part.is_first):
+                raise RewardError(f"reward {part.label!r} is not differentiable")
+
     def score_relaxed(self, probs: Tensor, valid: Tensor | None = None) -> Tensor:
         """The objective of relaxed sequences, (B, L, K) to (B,); autograd; bounds do not count.
 
@@ -260,14 +275,11 @@ class RewardEngine:
         """
         import torch
 
+        self.check_differentiable()
         self._pay(len(probs))
         self.rows_requested += len(probs)
-        if self.coupled:
-            raise UsageError("ranks have no derivative: use another aggregation or transform")
         wanted = []
         for part in self._objectives:
-            if not (part.reward.info.differentiable and part.is_first):
-                raise RewardError(f"reward {part.label!r} is not differentiable")
             value = part.reward.score_relaxed(probs, valid)
             transform = part.weighted.transform
             wanted.append(transform.apply(value, part.sign) if transform else part.sign * value)

@@ -11,8 +11,9 @@ import pytest
 import torch
 from torch import Tensor
 
+from designkit.algorithms.sampling._candidates import choose
 from designkit.algorithms.sampling.base import Children, Request
-from designkit.algorithms.sampling.svdd import SVDD, choose
+from designkit.algorithms.sampling.svdd import SVDD
 from designkit.alphabet import Alphabet
 from designkit.diffusion.base import categorical
 from designkit.models.base import DiffusionModel

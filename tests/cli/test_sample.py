@@ -439,3 +439,33 @@ def test_the_temperature_of_a_population_is_measured(run) -> None:
     assert meta("auto.csv")["temperature"] == pytest.approx(expected, rel=0.25)
     outcome = run(*line, "--alpha", "cold", "-o", "y.csv")
     assert (outcome.exit_code, "--alpha: must be a number or 'auto'" in outcome.stderr) == (2, True)
+
+
+def test_a_proposal_is_recorded_counted_and_checked(run) -> None:
+    line = ["sample", "tiny", "-n", 4, "--reward", "model:pred", "--alpha", 1, "--seed", 1]
+    smc = [*line, "--method", "smc", "--set", "particles=4"]
+    outcome = run(*smc, "--set", "proposal=tiny", "-o", "a.csv")
+    assert outcome.exit_code == 0
+    record = meta("a.csv")
+    (other,) = record["calls"]["models"]
+    assert (other["ref"], other["sha256"]) == ("tiny", record["model"]["sha256"])
+    assert 0 < other["rows"] <= 4 * 20
+    assert record["models"] == {"tiny": record["model"]["sha256"]}
+    assert "tiny: " in outcome.stderr
+    # The prior itself as proposal changes nothing.
+    run(*smc, "-o", "b.csv")
+    assert pd.read_csv("a.csv")["sequence"].tolist() == pd.read_csv("b.csv")["sequence"].tolist()
+    refused = run(*smc, "--set", "proposal=prot")
+    assert refused.exit_code == 2
+    assert "proposal prot: its letters are protein, those of the prior dna" in refused.stderr
+    assert run(*smc, "--set", "proposal=tinny").exit_code == 4
+
+
+def test_gradients_need_a_reward_that_has_them(run) -> None:
+    line = ["sample", "tiny", "-n", 2, "--alpha", 1, "--seed", 1]
+    for method in ("gradient", "tds"):
+        refused = run(*line, "--method", method, "--reward", "homopolymer")
+        assert "reward 'homopolymer' is not differentiable" in refused.stderr
+        assert refused.exit_code in (2, 4)
+    assert run(*line, "--method", "gradient", "--reward", "model:pred").exit_code == 0
+    assert run(*line, "--method", "classifier", "--reward", "model:pred?above=3").exit_code == 0

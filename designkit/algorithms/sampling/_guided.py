@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field
 
-from designkit.algorithms.sampling.base import Sampler, without_nan
+from designkit.algorithms.sampling.base import Request, Sampler, Tilt, without_nan
 from designkit.algorithms.values.base import (
     Objective,
     States,
@@ -18,6 +18,8 @@ from designkit.algorithms.values.base import (
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+    from designkit.models.base import DiffusionModel
 
 Temperature = Annotated[float, Field(ge=0)] | Literal["auto"]
 """alpha in units of the reward, 0 for greedy; ``auto`` is measured before sampling."""
@@ -37,6 +39,9 @@ class GuidedSampler(Sampler):
         annealing: how it falls to its value: ``geometric``, ``linear`` or ``cosine``.
         annealed: the share of the steps after which it has its value.
         value: name of the value estimator, or its ``name`` and settings.
+        proposal: a model to draw children from in place of the prior, such as one fine-tuned for
+            the reward; the weights of children put the prior's law back. One more denoiser row for
+            each state and step.
     """
 
     temperature: Temperature | None = None
@@ -44,6 +49,12 @@ class GuidedSampler(Sampler):
     annealing: Literal["geometric", "linear", "cosine"] = "geometric"
     annealed: float = Field(default=0.5, gt=0, le=1)
     value: ValueName = "posterior_mean"
+    proposal: str | None = None
+
+    @property
+    def references(self) -> tuple[str, ...]:
+        """The proposal."""
+        return () if self.proposal is None else (self.proposal,)
 
     @property
     def children(self) -> int:
@@ -60,6 +71,25 @@ class GuidedSampler(Sampler):
         """The value estimator that ``value`` names."""
         return estimator(self.value)
 
+    def tilt(self, model: DiffusionModel, request: Request, value: Valuer) -> Tilt | None:
+        """The law that children are drawn from; None for the model's.
+
+        Args:
+            model: the prior.
+            request: what is asked for.
+            value: of the run.
+        """
+        if self.proposal is None:
+            return None
+        from functools import partial
+
+        from designkit.algorithms.sampling._tilts import loaded_proposal, proposal_tilt
+
+        # Every letter that the prior may write must be possible here.
+        whole = self.model_copy(update={"top_p": 1.0})
+        other = loaded_proposal(model, self.proposal, request.length, request.load_model)
+        return proposal_tilt(partial(whole.predict, other), model.process)
+
     def temperature_at(self, step: int, steps: int) -> float:
         """Temperature of a step: ``tempering`` times as high at first, then its value."""
         done = min(1.0, (step + 1) / (self.annealed * steps))
@@ -70,11 +100,15 @@ class GuidedSampler(Sampler):
             factor = 1 + (self.tempering - 1) * left
         return self.alpha * factor
 
-    def calls_per_design(self, length: int) -> tuple[int, int]:
-        """One denoiser row at the start, then M a step but the last; M values a step."""
+    def calls_per_design(self, length: int, letters: int = 4) -> tuple[int, int]:
+        """One denoiser row at the start, then M a step but the last; M values a step.
+
+        One more a step with a proposal, of the other model.
+        """
         steps, value = self.steps_for(length), self.estimator()
         states = self.children * steps
         denoiser = 1 + (self.children if value.needs_guess else 1) * (steps - 1)
+        denoiser += steps if self.proposal else 0
         denoiser += self.children * sum(value.denoiser_rows(left) for left in range(steps))
         return denoiser, states * value.reward_rows
 
@@ -89,6 +123,8 @@ class Valuer:
         best: told of every clean sequence that is scored on the way.
 
     Attributes:
+        estimator: the estimator.
+        reward: of clean sequences.
         needs_guess: whether children need the model's own guess.
     """
 
@@ -99,15 +135,15 @@ class Valuer:
         temperature: float,
         best: BestDecoded | None = None,
     ):
-        self._value = value
-        self._reward = reward
+        self.estimator = value
+        self.reward = reward
         self._temperature = temperature
         self._best = best
         self.needs_guess = value.needs_guess
 
     def __call__(self, states: States) -> Tensor:
         """Values (N,) of states."""
-        found = self._value.values(self._reward, states, self._temperature)
+        found = self.estimator.values(self.reward, states, self._temperature)
         if self._best is not None and found.decoded is not None and found.rewards is not None:
             self._best.add(states.rows, found.decoded, found.rewards)
         return found.values

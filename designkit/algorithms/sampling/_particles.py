@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from pydantic import Field
 
 from designkit.algorithms.sampling._guided import GuidedSampler, PositiveTemperature, Valuer
-from designkit.algorithms.sampling.base import Children, Designs, Request, Tilt, without_nan
+from designkit.algorithms.sampling.base import Children, Designs, Request, without_nan
 from designkit.algorithms.values.base import Objective
 
 if TYPE_CHECKING:
@@ -35,10 +35,6 @@ class ParticleSampler(GuidedSampler):
         """Designs that are decoded together."""
         return self.particles
 
-    def tilt(self, model: DiffusionModel, reward: Objective, request: Request) -> Tilt | None:
-        """The law that particles take their steps from; None for the model's."""
-        return None
-
     def sample(
         self, model: DiffusionModel, reward: Objective | None, request: Request, noise: Noise
     ) -> Designs:
@@ -64,7 +60,7 @@ class ParticleSampler(GuidedSampler):
             needs_guess=value.needs_guess,
             select=select,
             resample=resample,
-            tilt=self.tilt(model, reward, request),
+            tilt=self.tilt(model, request, value),
         )
         each = particles.log_normalizer.repeat_interleave(self.particles)
         return Designs(tokens, {"log_normalizer": each})

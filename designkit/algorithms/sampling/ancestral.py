@@ -29,6 +29,6 @@ class Ancestral(Sampler):
         """See ``Sampler.sample``."""
         return Designs(self.decode(model, request, noise))
 
-    def calls_per_design(self, length: int) -> tuple[int, int]:
+    def calls_per_design(self, length: int, letters: int = 4) -> tuple[int, int]:
         """One denoiser row a step."""
         return self.steps_for(length), 0

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import Field
 
 from designkit.algorithms.values.base import LoadModel, Objective, States
-from designkit.diffusion.base import Decoding, Transition, X0Function
+from designkit.diffusion.base import Decoding, Transition, X0Function, certainty, predict_distinct
 from designkit.errors import Interrupted, UsageError
 from designkit.settings import Settings
 
@@ -167,9 +167,19 @@ class Sampler(Settings):
                 alone.
         """
 
+    @property
+    def needs_gradient(self) -> bool:
+        """Whether the method cannot run with a reward that is not differentiable."""
+        return False
+
+    @property
+    def references(self) -> tuple[str, ...]:
+        """The models of the registry that the method asks for, besides the prior."""
+        return ()
+
     @abstractmethod
-    def calls_per_design(self, length: int) -> tuple[int, int]:
-        """Most denoiser rows and reward rows that one design may take, for ``--dry-run``."""
+    def calls_per_design(self, length: int, letters: int = 4) -> tuple[int, int]:
+        """Most denoiser rows and reward rows of one design of L positions and K letters."""
 
     def within(self, length: int, rewards: int) -> Sampler:
         """The method as it is, or with fewer steps, so that a design takes few reward rows.
@@ -236,7 +246,7 @@ class Sampler(Settings):
 
         Args:
             model: the prior.
-            x_t: (N, L) noisy tokens.
+            x_t: (N, L) noisy tokens, or one-hots or probabilities of them (N, L, V).
             t: (N,) times.
 
         Returns:
@@ -267,6 +277,7 @@ class Sampler(Settings):
         resample: Resample | None = None,
         tilt: Tilt | None = None,
         coupled: bool = False,
+        predict: X0Function | None = None,
     ) -> Tensor:
         """Decode a batch from noise.
 
@@ -284,6 +295,7 @@ class Sampler(Settings):
             tilt: the law that children are drawn from; None for the model's.
             coupled: ``select`` may give one state's place to another's child; all states are then
                 valued in every step.
+            predict: what guesses; None for ``self.predict`` of the model.
 
         Returns:
             (B, L) int64 clean tokens.
@@ -294,18 +306,18 @@ class Sampler(Settings):
         import torch
 
         rows = torch.arange(len(noise.item), device=noise.item.device)
-        predict: X0Function = partial(self.predict, model)
+        predict = predict or partial(self.predict, model)
         given = None if request.given is None else request.given.expand(len(rows), -1)
         with torch.inference_mode():
             steps = self.steps_for(request.free)
             plan = model.process.plan(request.length, steps, self.decoding, noise, given)
             x_t = plan.start
-            probs = _predict_distinct(predict, x_t, plan.times[0])
+            probs = predict_distinct(predict, x_t, plan.times[0])
             for step in range(plan.steps):
                 if request.should_stop():
                     raise Interrupted(f"given up before step {step + 1} of {plan.steps}")
                 if self.order != "random":
-                    plan = plan.reordered(step, _priority(probs, self.order))
+                    plan = plan.reordered(step, certainty(probs, self.order))
                 # Time alone may change the guess; weights need a value of every state at both ends.
                 is_end = resample is not None and step in (0, plan.steps - 1)
                 everyone = coupled or is_end or model.time_conditioned or plan.always
@@ -352,7 +364,7 @@ def _advance(
     if last:
         guesses = process.certain(flat)
     elif needs_guess or candidates == 1:
-        guesses = _predict_distinct(predict, flat, time)
+        guesses = predict_distinct(predict, flat, time)
     if select is not None and value is not None:
         parent = torch.arange(count, device=flat.device).repeat_interleave(candidates)
         states = States(
@@ -370,7 +382,7 @@ def _advance(
         values = value(states).view(count, candidates)
         kept = select(Children(children, values, log_ratio, here.rows, step, last, here.noise))
     chosen = flat[kept]
-    probs = _predict_distinct(predict, chosen, time) if guesses is None else guesses[kept]
+    probs = predict_distinct(predict, chosen, time) if guesses is None else guesses[kept]
     return replace(here, tokens=chosen, x_0_probs=probs, step=step + 1), kept // candidates
 
 
@@ -380,20 +392,3 @@ _LAW = ("order", "denoiser_temperature", "top_p")
 def without_nan(values: Tensor) -> Tensor:
     """Values with NaN, "no score", as -inf: ``argmax`` and ``max`` would rank NaN first."""
     return values.where(~values.isnan(), -float("inf"))
-
-
-def _priority(probs: Tensor, order: str) -> Tensor:
-    """How sure a guess (N, L, K) is of each position, (N, L)."""
-    if order == "confidence" or probs.shape[-1] == 1:
-        return probs.amax(-1)
-    first, second = probs.topk(2, dim=-1).values.unbind(-1)
-    return first - second
-
-
-def _predict_distinct(predict: X0Function, x_t: Tensor, time: Tensor) -> Tensor:
-    """Guesses of (N, L) states at one time, each distinct state computed once."""
-    import torch
-
-    distinct, place = torch.unique(x_t, dim=0, return_inverse=True)
-    times = time.to(torch.float32).expand(len(distinct))
-    return predict(distinct, times)[place]

@@ -56,6 +56,6 @@ class BestOfN(Sampler):
         """The best of as many as there are rewards."""
         return self.largest(rewards, rewards, length, "candidates")
 
-    def calls_per_design(self, length: int) -> tuple[int, int]:
+    def calls_per_design(self, length: int, letters: int = 4) -> tuple[int, int]:
         """N ancestral designs and N rewards."""
         return self.candidates * self.steps_for(length), self.candidates

@@ -77,7 +77,7 @@ class CFG(Sampler):
         mixed = of_all + self.guidance_scale * (of_class - of_all)
         return mixed.softmax(-1).to(both.dtype)
 
-    def calls_per_design(self, length: int) -> tuple[int, int]:
+    def calls_per_design(self, length: int, letters: int = 4) -> tuple[int, int]:
         """Two denoiser rows a step; one where only one guess counts."""
         rows = 1 if self.guidance_scale in (0, 1) else 2
         return rows * self.steps_for(length), 0

@@ -9,100 +9,19 @@ clean sequence that was scored while it was decoded. Rows are independent.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from pydantic import Field
 
-from designkit.algorithms.sampling._guided import BestDecoded, GuidedSampler, Temperature, Valuer
-from designkit.algorithms.sampling.base import Children, Designs, Request, without_nan
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from designkit.algorithms.values.base import Objective
-    from designkit.models.base import DiffusionModel
-    from designkit.randomness import Noise
+from designkit.algorithms.sampling._candidates import CandidateSampler
+from designkit.algorithms.sampling._guided import Temperature
 
 
-class SVDD(GuidedSampler):
-    """Settings of SVDD, besides those of ``GuidedSampler``.
+class SVDD(CandidateSampler):
+    """Settings of SVDD, besides those of ``CandidateSampler``.
 
     Attributes:
-        candidates: M, children of each state in each step.
         temperature: alpha of the target p(x) exp(r(x) / alpha), in units of the reward; 0 is
             greedy, ``auto`` measures one.
     """
 
     candidates: int = Field(default=10, ge=1)
     temperature: Temperature = 0.0
-
-    @property
-    def children(self) -> int:
-        """M."""
-        return self.candidates
-
-    def sample(
-        self, model: DiffusionModel, reward: Objective | None, request: Request, noise: Noise
-    ) -> Designs:
-        """See ``Sampler.sample``."""
-        assert reward is not None
-        steps = self.steps_for(request.free)
-        best = BestDecoded(noise.item, request.length) if self.alpha == 0 else None
-        prepared = self.estimator().prepared(model, request.load_model)
-        value = Valuer(prepared, reward, self.alpha, best)
-
-        def select(children: Children) -> Tensor:
-            heat = self.temperature_at(children.step, steps)
-            return self.select(children, heat)
-
-        tokens = self.decode(
-            model,
-            request,
-            noise,
-            candidates=self.candidates,
-            value=value,
-            needs_guess=value.needs_guess,
-            select=select,
-        )
-        return Designs(tokens if best is None else best.instead_of(tokens))
-
-    def select(self, children: Children, temperature: float) -> Tensor:
-        """The child that each state keeps.
-
-        Args:
-            children: of A states.
-            temperature: of this step.
-
-        Returns:
-            (A,) int64 in 0..A*M-1. Any child where none of a state has a score.
-        """
-        import torch
-
-        kept = choose(children.values, children.log_ratio, temperature, children.noise)
-        first = torch.arange(len(kept), device=kept.device) * children.values.shape[1]
-        return first + kept
-
-
-def choose(values: Tensor, log_ratio: Tensor, temperature: float, noise: Noise) -> Tensor:
-    """A column of each row in proportion to exp(value / temperature + log_ratio).
-
-    Args:
-        values: (B, M) float64; -inf or NaN for "no score".
-        log_ratio: (B, M) float64.
-        temperature: 0 takes the highest value.
-        noise: of the B rows.
-
-    Returns:
-        (B,) int64; any column where none of a row has a score.
-    """
-    from designkit.diffusion.base import categorical
-
-    values = without_nan(values)
-    best = values.argmax(1)
-    if temperature == 0:
-        return best
-    logs = (values - values.gather(1, best[:, None])) / temperature + log_ratio
-    # -inf minus -inf: no child of the row has a score, all are as good.
-    logs = logs.nan_to_num(nan=0.0, neginf=-float("inf"), posinf=float("inf"))
-    weights = (logs - logs.amax(1, keepdim=True)).exp().nan_to_num(1.0)
-    return categorical(weights, noise.uniform("select"))

@@ -1,0 +1,103 @@
+"""Gradient guidance: exact where first order is, else put right by candidates."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from designkit.algorithms.sampling._tilts import gradient_tilt
+from designkit.algorithms.sampling.base import Request
+from designkit.algorithms.sampling.gradient import Gradient
+from designkit.algorithms.values.base import States
+from designkit.randomness import noise_for
+from tests.tabular import (
+    ExactValue,
+    World,
+    half_way,
+    independent_world,
+    make_rewards,
+    make_world,
+    places,
+    tv_excess,
+)
+
+WORLD = make_world()
+REWARDS = make_rewards(WORLD)
+FORMS = ["guess", "straight_through", "denoiser"]
+
+
+class ExactGradient(Gradient):
+    table: tuple[float, ...]
+
+    def estimator(self) -> ExactValue:
+        return ExactValue(table=self.table, states=WORLD.size + 1)
+
+
+def draw(
+    method: Gradient, draws: int, world: World = WORLD, rewards: np.ndarray = REWARDS
+) -> Tensor:
+    objective = world.objective(rewards)
+    noise = noise_for(0, draws)
+    return method.sample(world.model(), objective, Request(world.length), noise).tokens
+
+
+@pytest.mark.parametrize("gradient", FORMS)
+def test_sums_over_independent_positions_are_exact(gradient: str) -> None:
+    world, rewards = independent_world()
+    tokens = draw(Gradient(temperature=0.7, gradient=gradient), 20_000, world, rewards)
+    assert abs(tv_excess(tokens, world.tilted(rewards, 0.7))) < 0.01
+    twice = Gradient(temperature=0.7, gradient=gradient, guidance_scale=2.0)
+    tokens = draw(twice, 20_000, world, rewards)
+    assert abs(tv_excess(tokens, world.tilted(rewards, 0.35))) < 0.01
+
+
+def test_scale_0_is_the_model() -> None:
+    tokens = draw(Gradient(temperature=0.7, guidance_scale=0.0), 10_000)
+    assert abs(tv_excess(tokens, WORLD.law)) < 0.015
+
+
+def test_candidates_put_right_what_first_order_misses() -> None:
+    table = tuple(WORLD.soft_values(REWARDS, 0.5).tolist())
+    target = WORLD.tilted(REWARDS, 0.5)
+    excess = [
+        tv_excess(draw(ExactGradient(temperature=0.5, candidates=count, table=table), 1500), target)
+        for count in (1, 4, 60)
+    ]
+    assert excess[0] > 2 * excess[1] > 4 * excess[2]
+    assert excess[2] < 0.04
+
+
+def test_nothing_is_valued_without_a_choice() -> None:
+    objective = WORLD.objective(REWARDS)
+    model = WORLD.model()
+    Gradient(temperature=0.5).sample(model, objective, Request(4), noise_for(0, 20))
+    assert objective.rows == 0
+    assert model.counter.calls == 4
+
+
+@pytest.mark.parametrize("slope", [1e30, -1e30, float("inf"), float("nan")])
+def test_extreme_gradients_neither_overflow_nor_crash(slope: float) -> None:
+    model = WORLD.model()
+    states = half_way(model, torch.tensor([[4, 4, 4, 4]]))
+    law = model.process.transition(states.tokens, states.x_0_probs, states.plan, 1)
+
+    def changes(states: States) -> Tensor:
+        return torch.tensor([0.0, 0.0, slope, 0.0]).expand(1, 4, 4)
+
+    probs = gradient_tilt(changes, lambda step: 1e-9, 1e9)(states, law).probs
+    assert probs.sum(-1).numpy() == pytest.approx(1)
+    if np.isnan(slope):
+        np.testing.assert_allclose(probs, law.probs, rtol=1e-6)
+    else:
+        assert probs[0, 0, 2] == (slope > 0)
+
+
+def test_it_raises_the_reward_of_dependent_positions() -> None:
+    rewards = torch.from_numpy(REWARDS)
+    means = [
+        float(rewards[places(draw(Gradient(temperature=0.3, gradient=form), 2000), 4)].mean())
+        for form in FORMS
+    ]
+    assert min(means) > float(WORLD.law @ REWARDS) + 0.4
