@@ -83,6 +83,8 @@ class Noise:
     def repeat(self, candidates: int) -> Noise:
         """Each row ``candidates`` times in a row, numbered as that item's candidates 0, 1, ...
 
+        Candidates of a candidate c are numbered on from c * candidates.
+
         Returns:
             The noise of B * candidates rows.
         """
@@ -90,6 +92,10 @@ class Noise:
 
         count = self.item.shape[0]
         number = torch.arange(candidates, device=self.item.device).repeat(count)
+        if isinstance(self.candidate, int):
+            number = number + self.candidate * candidates
+        else:
+            number = number + self.candidate.repeat_interleave(candidates) * candidates
         step = self.step if isinstance(self.step, int) else self.step.repeat_interleave(candidates)
         return Noise(self.seed, self.item.repeat_interleave(candidates), step, number)
 

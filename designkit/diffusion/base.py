@@ -9,6 +9,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import TYPE_CHECKING, Literal, Protocol
 
 from designkit.settings import Settings
@@ -88,6 +89,24 @@ class Plan:
         step_of = self.step_of.scatter(1, order, steps).where(undecided, self.step_of)
         return replace(self, step_of=step_of)
 
+    def rest(self, step: int, steps: int | None = None) -> Plan:
+        """What is left of the plan as a plan of its own, in which nothing decided changes.
+
+        Args:
+            step: its first.
+            steps: of the plan; neighbouring steps become one where there are more. None for all.
+        """
+        left = self.steps - step
+        steps = left if steps is None else min(steps, left)
+        borders = [step - (-block * left // steps) for block in range(steps + 1)]
+        step_of = self.step_of
+        if step_of is not None:
+            later = (step_of - step) * steps // max(1, left)
+            step_of = later.where(step_of >= step, -1)
+        length = self.start.shape[1]
+        most = tuple(min(length, sum(self.most[a:b])) for a, b in pairwise(borders))
+        return replace(self, step_of=step_of, times=self.times[borders], most=most)
+
 
 @dataclass(frozen=True)
 class Transition:
@@ -103,14 +122,15 @@ class Transition:
     probs: Tensor
     open: Tensor
 
-    def draw(self, noise: Noise, candidates: int) -> Tensor:
+    def draw(self, noise: Noise, candidates: int, purpose: str = "token") -> Tensor:
         """Letters of each candidate, (A, candidates, P) int64.
 
         Args:
             noise: of the A rows at this step.
             candidates: M.
+            purpose: of the noise; for steps that are only tried.
         """
-        uniform = noise.uniform("token", self.positions, candidates)
+        uniform = noise.uniform(purpose, self.positions, candidates)
         return categorical(self.probs[:, None].expand(-1, candidates, -1, -1), uniform)
 
     def write(self, x_t: Tensor, letters: Tensor) -> Tensor:

@@ -8,15 +8,15 @@ out, so it is exact where at most one position is masked, for k to infinity.
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING
 
 from pydantic import Field
 
+from designkit.algorithms.values._completions import soft_mean
 from designkit.algorithms.values.base import Objective, States, ValueEstimator, Values
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    pass
 
 
 class MonteCarlo(ValueEstimator):
@@ -48,19 +48,3 @@ class MonteCarlo(ValueEstimator):
         )  # (k, N, L)
         rewards = reward.values(drawn.flatten(0, 1)).view(self.completions, -1)
         return soft_mean(drawn, rewards, temperature)
-
-
-def soft_mean(drawn: Tensor, rewards: Tensor, temperature: float) -> Values:
-    """The soft mean of k completions' rewards, and the best completion.
-
-    Args:
-        drawn: (k, N, L) clean tokens.
-        rewards: (k, N) float64.
-        temperature: of the mean; 0 takes the largest.
-    """
-    best, place = rewards.where(~rewards.isnan(), -math.inf).max(0)
-    decoded = drawn.gather(0, place[None, :, None].expand(1, -1, drawn.shape[2]))[0]
-    if temperature == 0:
-        return Values(best, decoded, best)
-    soft = (rewards / temperature).logsumexp(0) - math.log(len(rewards))
-    return Values(temperature * soft, decoded, best)
