@@ -334,6 +334,7 @@ def children_worth(values: Tensor, *, last: bool = False, step: int = 0) -> Chil
         tokens=torch.zeros(*values.shape, 1, dtype=torch.int64),
         values=values,
         log_ratio=torch.zeros_like(values),
+        log_prob=torch.zeros_like(values),
         rows=torch.arange(parents),
         step=step,
         last=last,

@@ -42,7 +42,8 @@ class Plan:
         start: (B, L) tokens at t = 1.
         step_of: (B, L) int64, the step in 0..steps-1 at which a position is decided, -1 for
             positions that are given; None where every free position may change in every step.
-        times: (steps + 1,) float64, from 1 down to 0, of the states between the steps.
+        times: (steps + 1,) float64, from 1 down to 0, of the states between the steps; or
+            (steps + 1, B), of each row.
         free: (B, L) bool, False at positions that are given.
         most: for each step, the most positions that it may change in any row.
         always: whether every row changes in every step.
@@ -63,7 +64,9 @@ class Plan:
     def rows(self, index: Tensor) -> Plan:
         """The plan of some rows."""
         step_of = None if self.step_of is None else self.step_of[index]
-        return replace(self, start=self.start[index], step_of=step_of, free=self.free[index])
+        times = self.times if self.times.ndim == 1 else self.times[:, index]
+        start, free = self.start[index], self.free[index]
+        return replace(self, start=start, step_of=step_of, times=times, free=free)
 
     def changing(self, step: int) -> Tensor:
         """(B,) bool, the rows that a step may change."""
@@ -88,6 +91,22 @@ class Plan:
         steps = self.step_of.where(undecided, self.steps).sort(1).values
         step_of = self.step_of.scatter(1, order, steps).where(undecided, self.step_of)
         return replace(self, step_of=step_of)
+
+    def counted_from(self, steps: Tensor) -> Plan:
+        """The plan of rows that are at different steps, in which each row's own step is step 0.
+
+        It is as long as before: a row that has taken all its steps stays as it is.
+
+        Args:
+            steps: (B,), the next one of each row.
+        """
+        import torch
+
+        ahead = torch.arange(self.steps + 1, device=steps.device)[:, None] + steps
+        step_of = None if self.step_of is None else self.step_of - steps[:, None]
+        most = (max(self.most),) * self.steps
+        times = self.times[ahead.clamp(max=self.steps)]
+        return replace(self, step_of=step_of, times=times, most=most, always=False)
 
     def rest(self, step: int, steps: int | None = None) -> Plan:
         """What is left of the plan as a plan of its own, in which nothing decided changes.
@@ -268,12 +287,22 @@ def categorical(probs: Tensor, uniform: Tensor) -> Tensor:
 
 
 def predict_distinct(predict: X0Function, x_t: Tensor, time: Tensor) -> Tensor:
-    """Guesses (N, L, K) of (N, L) states at one time, each distinct state computed once."""
+    """Guesses (N, L, K) of (N, L) states, each distinct state computed once.
+
+    Args:
+        predict: noisy tokens and times to probabilities.
+        x_t: (N, L) noisy tokens.
+        time: of all of them, or (N,), float64.
+    """
     import torch
 
-    distinct, place = torch.unique(x_t, dim=0, return_inverse=True)
-    times = time.to(torch.float32).expand(len(distinct))
-    return predict(distinct, times)[place]
+    if not time.ndim:
+        distinct, place = torch.unique(x_t, dim=0, return_inverse=True)
+        return predict(distinct, time.to(torch.float32).expand(len(distinct)))[place]
+    timed = torch.cat([x_t, time.view(torch.int64)[:, None]], dim=1)
+    distinct, place = torch.unique(timed, dim=0, return_inverse=True)
+    times = distinct[:, -1].contiguous().view(torch.float64)
+    return predict(distinct[:, :-1], times.to(torch.float32))[place]
 
 
 def certainty(probs: Tensor, order: str) -> Tensor:

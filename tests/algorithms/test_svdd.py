@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from designkit.algorithms.sampling._candidates import choose
+from designkit.algorithms.sampling._guided import choose
 from designkit.algorithms.sampling.base import Children, Request
 from designkit.algorithms.sampling.svdd import SVDD
 from designkit.alphabet import Alphabet

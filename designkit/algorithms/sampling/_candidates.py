@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 from pydantic import Field
 
-from designkit.algorithms.sampling._guided import BestDecoded, GuidedSampler, Valuer
-from designkit.algorithms.sampling.base import Children, Designs, Request, without_nan
+from designkit.algorithms.sampling._guided import BestDecoded, GuidedSampler, Valuer, choose
+from designkit.algorithms.sampling.base import Children, Designs, Request
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -93,28 +93,3 @@ class CandidateSampler(GuidedSampler):
         kept = choose(children.values, children.log_ratio, temperature, children.noise)
         first = torch.arange(len(kept), device=kept.device) * children.values.shape[1]
         return first + kept
-
-
-def choose(values: Tensor, log_ratio: Tensor, temperature: float, noise: Noise) -> Tensor:
-    """A column of each row in proportion to exp(value / temperature + log_ratio).
-
-    Args:
-        values: (B, M) float64; -inf or NaN for "no score".
-        log_ratio: (B, M) float64.
-        temperature: 0 takes the highest value.
-        noise: of the B rows.
-
-    Returns:
-        (B,) int64; any column where none of a row has a score.
-    """
-    from designkit.diffusion.base import categorical
-
-    values = without_nan(values)
-    best = values.argmax(1)
-    if temperature == 0:
-        return best
-    logs = (values - values.gather(1, best[:, None])) / temperature + log_ratio
-    # -inf minus -inf: no child of the row has a score, all are as good.
-    logs = logs.nan_to_num(nan=0.0, neginf=-float("inf"), posinf=float("inf"))
-    weights = (logs - logs.amax(1, keepdim=True)).exp().nan_to_num(1.0)
-    return categorical(weights, noise.uniform("select"))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal, Protocol
 
 from pydantic import Field
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from designkit.models.base import DiffusionModel
+    from designkit.randomness import Noise
 
 Temperature = Annotated[float, Field(ge=0)] | Literal["auto"]
 """alpha in units of the reward, 0 for greedy; ``auto`` is measured before sampling."""
@@ -113,6 +114,14 @@ class GuidedSampler(Sampler):
         return denoiser, states * value.reward_rows
 
 
+class Recorder(Protocol):
+    """What is told of scored sequences."""
+
+    def add(self, rows: Tensor, tokens: Tensor, rewards: Tensor) -> None:
+        """Note N clean sequences (N, L), scored for designs ``rows`` (N,), and their rewards."""
+        ...
+
+
 class Valuer:
     """Values states of a batch.
 
@@ -120,7 +129,7 @@ class Valuer:
         value: the estimator, prepared.
         reward: of clean sequences.
         temperature: of the soft value.
-        best: told of every clean sequence that is scored on the way.
+        best: told of the clean sequences that are scored on the way.
 
     Attributes:
         estimator: the estimator.
@@ -133,7 +142,7 @@ class Valuer:
         value: ValueEstimator,
         reward: Objective,
         temperature: float,
-        best: BestDecoded | None = None,
+        best: Recorder | None = None,
     ):
         self.estimator = value
         self.reward = reward
@@ -186,3 +195,28 @@ class BestDecoded:
     def instead_of(self, tokens: Tensor) -> Tensor:
         """The best sequences (B, L); of designs for which none has a score, ``tokens``."""
         return self._tokens.where(~self._rewards.isneginf()[:, None], tokens)
+
+
+def choose(values: Tensor, log_ratio: Tensor, temperature: float, noise: Noise) -> Tensor:
+    """A column of each row in proportion to exp(value / temperature + log_ratio).
+
+    Args:
+        values: (B, M) float64; -inf or NaN for "no score".
+        log_ratio: (B, M) float64.
+        temperature: 0 takes the highest value.
+        noise: of the B rows.
+
+    Returns:
+        (B,) int64; any column where none of a row has a score.
+    """
+    from designkit.diffusion.base import categorical
+
+    values = without_nan(values)
+    best = values.argmax(1)
+    if temperature == 0:
+        return best
+    logs = (values - values.gather(1, best[:, None])) / temperature + log_ratio
+    # -inf minus -inf: no child of the row has a score, all are as good.
+    logs = logs.nan_to_num(nan=0.0, neginf=-float("inf"), posinf=float("inf"))
+    weights = (logs - logs.amax(1, keepdim=True)).exp().nan_to_num(1.0)
+    return categorical(weights, noise.uniform("select"))

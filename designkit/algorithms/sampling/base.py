@@ -49,6 +49,7 @@ class Children:
         tokens: (A, M, L) int64.
         values: (A, M) float64; NaN or -inf for "no score".
         log_ratio: (A, M) float64, log of the model's probability of the step over the proposal's.
+        log_prob: (A, M) float64, log of the model's probability of the step.
         rows: (A,) int64, the designs of the batch that the parents may become.
         step: that made them.
         last: whether they are finished.
@@ -58,6 +59,7 @@ class Children:
     tokens: Tensor
     values: Tensor
     log_ratio: Tensor
+    log_prob: Tensor
     rows: Tensor
     step: int
     last: bool
@@ -376,11 +378,14 @@ def _advance(
             noise=here.noise.repeat(candidates),
             predict=predict,
         )
-        log_ratio = torch.zeros(count, candidates, dtype=torch.float64, device=flat.device)
+        log_prob = law.log_prob(letters)
+        log_ratio = torch.zeros_like(log_prob)
         if tilt is not None:
-            log_ratio = law.log_prob(letters) - proposal.log_prob(letters)
+            log_ratio = log_prob - proposal.log_prob(letters)
         values = value(states).view(count, candidates)
-        kept = select(Children(children, values, log_ratio, here.rows, step, last, here.noise))
+        kept = select(
+            Children(children, values, log_ratio, log_prob, here.rows, step, last, here.noise)
+        )
     chosen = flat[kept]
     probs = predict_distinct(predict, chosen, time) if guesses is None else guesses[kept]
     return replace(here, tokens=chosen, x_0_probs=probs, step=step + 1), kept // candidates

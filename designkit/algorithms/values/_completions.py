@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from designkit.algorithms.values.base import States, Values
@@ -11,6 +12,30 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from designkit.diffusion.base import DiffusionProcess
+
+
+def descend(process: DiffusionProcess, states: States, width: int, purpose: str) -> States:
+    """The states after one more step, each ``width`` times, one after another.
+
+    Args:
+        process: of the states.
+        states: N, not finished.
+        width: children of each.
+        purpose: of the noise, so that the steps that are tried are not those that are taken.
+    """
+    import torch
+
+    from designkit.diffusion.base import predict_distinct
+
+    first = torch.arange(len(states.tokens), device=states.tokens.device)
+    parents = states.select(first.repeat_interleave(width))
+    noise, step = states.noise.repeat(width), states.step
+    law = process.transition(parents.tokens, parents.x_0_probs, parents.plan, step)
+    tokens = law.write(parents.tokens, law.draw(noise, 1, f"{purpose} {step}"))[:, 0]
+    there = replace(parents, tokens=tokens, step=step + 1, noise=noise)
+    if there.finished:
+        return replace(there, x_0_probs=process.certain(tokens))
+    return replace(there, x_0_probs=predict_distinct(states.predict, tokens, there.time))
 
 
 def roll_out(
@@ -27,21 +52,10 @@ def roll_out(
     Returns:
         (N * k, L) int64, the completions of a state one after another.
     """
-    import torch
-
-    from designkit.diffusion.base import predict_distinct
-
-    first = torch.arange(len(states.tokens), device=states.tokens.device)
-    rows = first.repeat_interleave(completions)
-    noise = states.noise.repeat(completions)
-    plan = states.plan.rest(states.step, steps).rows(rows)
-    x_t, probs = states.tokens[rows], states.x_0_probs[rows]
-    for step in range(plan.steps):
-        if step:
-            probs = predict_distinct(states.predict, x_t, plan.times[step])
-        law = process.transition(x_t, probs, plan, step)
-        x_t = law.write(x_t, law.draw(noise, 1, f"roll-out {step}"))[:, 0]
-    return x_t
+    ahead = replace(states, plan=states.plan.rest(states.step, steps), step=0)
+    while not ahead.finished:
+        ahead = descend(process, ahead, 1 if ahead.step else completions, "roll-out")
+    return ahead.tokens
 
 
 def soft_mean(drawn: Tensor, rewards: Tensor, temperature: float) -> Values:

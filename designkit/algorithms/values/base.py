@@ -65,7 +65,7 @@ class States:
 
     @property
     def time(self) -> Tensor:
-        """The time of the states, float64 without axes."""
+        """The time of the states, float64: without axes, or (N,) where the plan has one of each."""
         return self.plan.times[self.step]
 
     @property

@@ -1,0 +1,141 @@
+"""Tree search against enumerated soft values, and its use of rewards against random search."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from designkit.algorithms.sampling._tree import distinct_letters
+from designkit.algorithms.sampling.base import Request
+from designkit.algorithms.sampling.mcts import MCTS, Search
+from designkit.diffusion.base import Transition
+from designkit.errors import UsageError
+from designkit.randomness import noise_for
+from tests.tabular import CountedTable, Law, World, make_rewards, make_world, places
+
+WORLD = make_world(3, 4)
+REWARDS = make_rewards(WORLD)
+
+
+def root_values(method: MCTS, iterations: int, trees: int = 4) -> np.ndarray:
+    with torch.inference_mode():
+        search = Search(
+            method, WORLD.model(), WORLD.objective(REWARDS), Request(4), noise_for(0, trees)
+        )
+        for _ in range(iterations):
+            search.iterate()
+    return search.trees.root_quality.numpy()
+
+
+@pytest.mark.parametrize("temperature", [0.3, 2.0])
+def test_a_complete_tree_knows_the_exact_soft_value(temperature: float) -> None:
+    method = MCTS(candidates=3, temperature=temperature, iterations=11, commit=False)
+    exact = WORLD.soft_values(REWARDS, temperature)[-1]
+    errors = [np.abs(root_values(method, n) - exact).mean() for n in (1, 15, 40)]
+    assert errors[0] > errors[1] > 100 * errors[2]
+    np.testing.assert_allclose(errors[2], 0, atol=1e-5)
+
+
+def test_other_backups_have_other_limits() -> None:
+    mean = MCTS(candidates=3, temperature=0.3, iterations=11, commit=False, backup="mean")
+    np.testing.assert_allclose(root_values(mean, 40), WORLD.law @ REWARDS, atol=1e-5)
+    best = MCTS(candidates=3, iterations=11, commit=False)
+    np.testing.assert_allclose(root_values(best, 40), REWARDS.max(), atol=1e-9)
+
+
+def test_outcomes_are_drawn_without_putting_back() -> None:
+    letters = np.array([[0.5, 0.3, 0.2], [0.1, 0.2, 0.7]])
+    rows = 30_000
+    law = Transition(
+        torch.tensor([[0, 2, 1]]).expand(rows, -1),
+        torch.tensor([*letters.tolist(), [1 / 3] * 3]).expand(rows, -1, -1),
+        torch.tensor([[True, True, False]]).expand(rows, -1),
+    )
+    uniform = noise_for(0, rows).uniform("action", 3, 6)
+    drawn, log_prob = distinct_letters(law, 2, uniform)
+    joint = np.outer(*letters).ravel()
+    codes = (drawn[..., 0] * 3 + drawn[..., 1]).numpy()
+    assert (drawn[..., 2] == 0).all()
+    np.testing.assert_allclose(log_prob.exp(), joint[codes], rtol=1e-6)
+    assert (codes[:, 0] != codes[:, 1]).all()
+    for first in range(9):
+        for second in set(range(9)) - {first}:
+            chance = joint[first] * joint[second] / (1 - joint[first])
+            share = ((codes == [first, second]).all(1)).mean()
+            assert abs(share - chance) < 5 * np.sqrt(chance / rows) + 1e-4
+    _, log_prob = distinct_letters(law, 20, noise_for(1, rows).uniform("action", 3, 60))
+    assert (log_prob[:, :9].exp().sum(1) - 1).abs().max() < 1e-6
+    assert log_prob[:, 9:].isneginf().all()
+
+
+class Ordered(CountedTable):
+    """Which of the distinct sequences that were asked for was the first best one."""
+
+    found_at: int | None = None
+
+    def values(self, tokens: torch.Tensor) -> torch.Tensor:
+        for place in places(tokens, self.size).tolist():
+            self.seen.add(place)
+            if self.found_at is None and self.table[place] == self.table.max():
+                self.found_at = len(self.seen)
+        return super().values(tokens)
+
+
+def evaluations(world: World, rewards: Law, method: MCTS, seed: int) -> int:
+    """Distinct sequences that are scored until the best one."""
+    objective = Ordered(rewards, world.size)
+    start = 0
+    while objective.found_at is None:
+        noise = noise_for(seed, method.population, start=start)
+        method.sample(world.model(), objective, Request(world.length), noise)
+        start += method.population
+    return objective.found_at
+
+
+def test_the_best_of_256_is_found_with_fewer_evaluations_than_by_chance() -> None:
+    """Random search without repeats needs 128.5 on average, whatever the rewards.
+
+    The tree needs 76 here (median), though the prior gives the best a third of a fair share.
+    """
+    world = make_world(4, 4)
+    rewards = np.array([1.0, 0.7, 0.4, 0.2])[:, None] * np.ones(4)
+    letters = np.stack([np.roll(rewards[:, 0], place) for place in range(4)])
+    table = letters[np.arange(4), world.clean.numpy()].sum(1)
+    table += 0.05 * make_rewards(world)
+    method = MCTS(candidates=4, iterations=2)
+    needed = [evaluations(world, table, method, seed) for seed in range(15)]
+    assert np.median(needed) < 0.7 * 128.5
+
+
+def test_designs_are_the_best_that_were_scored() -> None:
+    for seed in range(4):
+        objective = WORLD.objective(REWARDS)
+        method = MCTS(designs=5, candidates=3)
+        noise = noise_for(seed, 5)
+        designs = method.sample(WORLD.model(), objective, Request(4), noise).tokens
+        best = sorted((REWARDS[place] for place in objective.seen), reverse=True)[:5]
+        np.testing.assert_array_equal(REWARDS[places(designs, 3).numpy()], best)
+
+
+def test_a_temperature_draws_from_what_was_scored_in_proportion() -> None:
+    """One step, and as many children as sequences: every tree scores all of them."""
+    method = MCTS(steps=1, candidates=81, iterations=1, temperature=0.7)
+    count = 1500
+    noise = noise_for(0, count)
+    designs = method.sample(WORLD.model(), WORLD.objective(REWARDS), Request(4), noise).tokens
+    weights = np.where(WORLD.law > 0, np.exp(REWARDS / 0.7), 0)
+    exact = weights / weights.sum()
+    shares = np.bincount(places(designs, 3).numpy(), minlength=81) / count
+    assert (np.abs(shares - exact) < 5 * np.sqrt(exact / count) + 1e-3).all()
+
+
+@pytest.mark.parametrize("value", ["posterior_soft"])
+def test_values_that_score_nothing_are_refused(value: str) -> None:
+    method = MCTS(value=value)
+    with pytest.raises(UsageError, match="mcts needs a value that completes"):
+        method.sample(WORLD.model(), WORLD.objective(REWARDS), Request(4), noise_for(0, 1))
+    with pytest.raises(UsageError, match="random order"):
+        MCTS(order="margin").sample(
+            WORLD.model(), WORLD.objective(REWARDS), Request(4), noise_for(0, 1)
+        )
