@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from designkit.algorithms.sampling._archive import Archive, DistinctBest, repeated
+from designkit.algorithms.sampling.base import Request
 
 DESIGNS = torch.arange(6)  # two populations of three
 
@@ -25,7 +26,7 @@ def scored(seed: int, count: int) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def test_the_best_of_all_that_was_ever_merged_are_kept() -> None:
-    archive = Archive(DESIGNS, 3, 3)
+    archive = Archive(DESIGNS, 3, Request(3))
     seen: list[set[tuple[int, ...]]] = [set(), set()]
     for seed in range(6):
         tokens, rewards = scored(seed, 5)
@@ -41,7 +42,7 @@ def test_the_best_of_all_that_was_ever_merged_are_kept() -> None:
 
 
 def test_empty_places_and_sequences_without_a_score() -> None:
-    archive = Archive(DESIGNS, 3, 1)
+    archive = Archive(DESIGNS, 3, Request(1))
     archive.merge(torch.tensor([[[0]], [[2]]]), torch.tensor([[1.0], [math.nan]]).double())
     assert archive.tokens.squeeze(2).tolist() == [[0, -1, -1], [2, -1, -1]]
     instead = archive.instead_of(torch.full((6, 1), 1)).squeeze(1)
@@ -57,7 +58,7 @@ def test_repeats_are_found_within_a_population_only() -> None:
 
 
 def test_two_designs_with_the_same_best_become_two_sequences() -> None:
-    best = DistinctBest(DESIGNS, 3, 1)
+    best = DistinctBest(DESIGNS, 3, Request(1))
     rows = DESIGNS.repeat_interleave(2)
     tokens = torch.tensor([0, 1, 0, 2, 0, 3, 4, 1, 5, 1, 6, 1])[:, None]
     rewards = torch.tensor([9.0, 1, 9, 3, 9, 2, 1, 0, 2, 0, 3, 0]).double()

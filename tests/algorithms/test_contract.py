@@ -233,6 +233,6 @@ def test_a_reward_is_raised_by_methods_that_take_one(name: str) -> None:
 def test_steps_default_to_the_length_and_have_a_limit(name: str) -> None:
     method = sampler(name)
     assert [method.steps_for(length) for length in (1, 50, 128, 500)] == [1, 50, 128, 128]
-    with pytest.raises(UsageError, match="steps 13 is more than the length 12"):
+    with pytest.raises(UsageError, match="steps 13 is more than the 12 letters to be found"):
         sampler(name, steps=13).steps_for(12)
     assert sampler(name, steps=13, decoding="grid").steps_for(12) == 13

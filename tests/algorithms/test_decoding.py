@@ -150,7 +150,7 @@ def test_the_guess_of_the_parent_spares_the_denoiser() -> None:
 
 
 def test_the_best_decoded_sequence_is_remembered() -> None:
-    best = BestDecoded(torch.arange(3), 2)
+    best = BestDecoded(torch.arange(3), Request(2))
     finished = torch.tensor([[9, 9], [8, 8], [7, 7]])
     assert torch.equal(best.instead_of(finished), finished)
     nan, low = float("nan"), -float("inf")

@@ -33,7 +33,16 @@ def given(tokens: torch.Tensor, noise: Noise, probs: torch.Tensor | None = None)
     model = WORLD.model()
     plan = model.process.plan(tokens.shape[1], 2, "blocks", noise)
     probs = guess(tokens) if probs is None else probs
-    return States(tokens, probs, noise.item, 1, plan, noise, model.predict_x_0)
+    return States(
+        tokens,
+        probs,
+        noise.item,
+        1,
+        plan,
+        noise,
+        model.predict_x_0,
+        torch.zeros(len(tokens)).double(),
+    )
 
 
 def completions_law(probs: torch.Tensor) -> Law:

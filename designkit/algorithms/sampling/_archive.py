@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from designkit.algorithms.sampling._guided import BestDecoded
-from designkit.algorithms.sampling.base import without_nan
+from designkit.algorithms.sampling.base import Request, without_nan
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -39,17 +39,18 @@ class Archive:
     Args:
         like: (P * size,) int64 on the device of the designs, population by population.
         size: sequences to keep of each population.
-        length: L.
+        request: what breaks its constraints ranks as without a score.
 
     Attributes:
         tokens: (P, size, L) int64, best first; -1 in places that are empty yet.
         rewards: (P, size) float64; -inf in empty places, the lowest number for "no score".
     """
 
-    def __init__(self, like: Tensor, size: int, length: int):
+    def __init__(self, like: Tensor, size: int, request: Request):
         import torch
 
-        self.tokens = like.new_full((len(like) // size, size, length), _EMPTY)
+        self._guard = request.guard
+        self.tokens = like.new_full((len(like) // size, size, request.length), _EMPTY)
         shape = self.tokens.shape[:2]
         self.rewards = torch.full(shape, -torch.inf, dtype=torch.float64, device=like.device)
 
@@ -75,6 +76,9 @@ class Archive:
 
         size = self.tokens.shape[1]
         lowest = torch.finfo(torch.float64).min
+        if self._guard is not None:
+            holds = self._guard.holds(tokens.clamp(min=0).flatten(0, 1)).view(rewards.shape)
+            rewards = rewards.where(holds, -torch.inf)
         rewards = without_nan(rewards).clamp(min=lowest)
         tokens = torch.cat([self.tokens, tokens], dim=1)
         rewards = torch.cat([self.rewards, rewards], dim=1)
@@ -94,7 +98,10 @@ class Archive:
     def instead_of(self, tokens: Tensor) -> Tensor:
         """The best sequences (P * size, L); ``tokens`` where there are fewer."""
         found = self.tokens.flatten(0, 1)
-        return found.where(found != _EMPTY, tokens)
+        is_none = found[:, :1] == _EMPTY
+        if self._guard is not None:
+            is_none = is_none | ~self._guard.holds(found.clamp(min=0))[:, None]
+        return tokens.where(is_none, found)
 
 
 class DistinctBest:
@@ -105,12 +112,12 @@ class DistinctBest:
     Args:
         like: (P * size,) int64 on the device of the designs, population by population.
         size: designs of a population.
-        length: L.
+        request: what breaks its constraints is not kept.
     """
 
-    def __init__(self, like: Tensor, size: int, length: int):
-        self._own = BestDecoded(like, length)
-        self._all = Archive(like, size, length)
+    def __init__(self, like: Tensor, size: int, request: Request):
+        self._own = BestDecoded(like, request)
+        self._all = Archive(like, size, request)
 
     def add(self, rows: Tensor, tokens: Tensor, rewards: Tensor) -> None:
         """See ``Archive.add``."""

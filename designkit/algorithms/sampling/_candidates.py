@@ -57,7 +57,7 @@ class CandidateSampler(GuidedSampler):
         """See ``Sampler.sample``."""
         assert reward is not None
         steps = self.steps_for(request.free)
-        best = BestDecoded(noise.item, request.length) if self.alpha == 0 else None
+        best = BestDecoded(noise.item, request) if self.alpha == 0 else None
         prepared = self.estimator().prepared(model, request.load_model)
         value = Valuer(prepared, reward, self.alpha, best)
 

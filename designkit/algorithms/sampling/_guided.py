@@ -163,13 +163,14 @@ class BestDecoded:
 
     Args:
         like: (B,) int64 on the device of the designs.
-        length: L.
+        request: its constraints hold for the sequences that are kept.
     """
 
-    def __init__(self, like: Tensor, length: int):
+    def __init__(self, like: Tensor, request: Request):
         import torch
 
-        self._tokens = like.new_zeros(len(like), length)
+        self._guard = request.guard
+        self._tokens = like.new_zeros(len(like), request.length)
         self._rewards = torch.full(like.shape, -math.inf, dtype=torch.float64, device=like.device)
 
     def add(self, rows: Tensor, tokens: Tensor, rewards: Tensor) -> None:
@@ -184,6 +185,8 @@ class BestDecoded:
 
         count = len(rows)
         rewards = without_nan(rewards)
+        if self._guard is not None:
+            rewards = rewards.where(self._guard.holds(tokens), -math.inf)
         highest = self._rewards.scatter_reduce(0, rows, rewards, "amax")
         is_best = (rewards == highest[rows]) & (rewards > self._rewards[rows])
         place = torch.arange(count, device=rows.device).where(is_best, count)

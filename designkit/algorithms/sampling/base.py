@@ -28,6 +28,7 @@ from designkit.settings import Settings
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from designkit.algorithms.sampling._constrained_draw import Guard
     from designkit.diffusion.base import DiffusionProcess
     from designkit.models.base import DiffusionModel
     from designkit.randomness import Noise
@@ -48,7 +49,8 @@ class Children:
     Attributes:
         tokens: (A, M, L) int64.
         values: (A, M) float64; NaN or -inf for "no score".
-        log_ratio: (A, M) float64, log of the model's probability of the step over the proposal's.
+        log_ratio: (A, M) float64, log of the model's probability of the step over the proposal's;
+            under constraints also of their chance to hold after the step over that before.
         log_prob: (A, M) float64, log of the model's probability of the step.
         rows: (A,) int64, the designs of the batch that the parents may become.
         step: that made them.
@@ -86,17 +88,28 @@ class Request:
         should_stop: asked before every step; True gives the batch up with ``Interrupted``.
         load_model: from a reference of the registry to the model, for methods that need others.
         given: (L,) int64 letters that every design has, -1 where one is to be found; None for none.
+        guard: constraints that every design satisfies; the letters that they fix are given too.
     """
 
     length: int
     should_stop: Callable[[], bool] = lambda: False
     load_model: LoadModel = _no_models
     given: Tensor | None = None
+    guard: Guard | None = None
+
+    @property
+    def known(self) -> Tensor | None:
+        """(L,) letters that are given or fixed by constraints, -1 elsewhere; None for none."""
+        fixed = None if self.guard is None else self.guard.given
+        if self.given is None or fixed is None:
+            return fixed if self.given is None else self.given
+        return self.given.where(self.given >= 0, fixed)
 
     @property
     def free(self) -> int:
         """Positions that are to be found."""
-        return self.length if self.given is None else int((self.given < 0).sum())
+        known = self.known
+        return self.length if known is None else int((known < 0).sum())
 
 
 @dataclass(frozen=True)
@@ -235,7 +248,8 @@ class Sampler(Settings):
             return max(1, min(length, DEFAULT_STEPS))
         if self.decoding == "blocks" and self.steps > length:
             raise UsageError(
-                f"steps {self.steps} is more than the length {length}; use fewer, or decoding=grid"
+                f"steps {self.steps} is more than the {length} letters to be found; use fewer, "
+                "or decoding=grid"
             )
         return self.steps
 
@@ -309,12 +323,14 @@ class Sampler(Settings):
 
         rows = torch.arange(len(noise.item), device=noise.item.device)
         predict = predict or partial(self.predict, model)
-        given = None if request.given is None else request.given.expand(len(rows), -1)
+        known, guard = request.known, request.guard
+        given = None if known is None else known.expand(len(rows), -1)
         with torch.inference_mode():
             steps = self.steps_for(request.free)
             plan = model.process.plan(request.length, steps, self.decoding, noise, given)
             x_t = plan.start
             probs = predict_distinct(predict, x_t, plan.times[0])
+            chance = torch.zeros_like(rows, dtype=torch.float64)
             for step in range(plan.steps):
                 if request.should_stop():
                     raise Interrupted(f"given up before step {step + 1} of {plan.steps}")
@@ -323,22 +339,24 @@ class Sampler(Settings):
                 # Time alone may change the guess; weights need a value of every state at both ends.
                 is_end = resample is not None and step in (0, plan.steps - 1)
                 everyone = coupled or is_end or model.time_conditioned or plan.always
-                here = States(x_t, probs, rows, step, plan, noise.at(step), predict)
+                here = States(x_t, probs, rows, step, plan, noise.at(step), predict, chance)
                 if not everyone:
                     here = here.select(plan.changing(step).nonzero().squeeze(1))
                 if len(here.rows):
                     there, parents = _advance(
-                        model.process, here, candidates, value, needs_guess, select, tilt
+                        model.process, here, candidates, value, needs_guess, select, tilt, guard
                     )
                     if everyone:
-                        x_t, probs = there.tokens, there.x_0_probs
+                        x_t, probs, chance = there.tokens, there.x_0_probs, there.log_chance
                     else:
                         x_t[here.rows], probs[here.rows] = there.tokens, there.x_0_probs
+                        chance[here.rows] = there.log_chance
                     if coupled:  # a child takes its parent's order of decoding along
                         plan = plan.rows(parents)
                 if resample is not None:
                     order = resample(step)
                     x_t, probs, plan = x_t[order], probs[order], plan.rows(order)
+                    chance = chance[order]
             return x_t
 
 
@@ -350,6 +368,7 @@ def _advance(
     needs_guess: bool,
     select: Select | None,
     tilt: Tilt | None,
+    guard: Guard | None,
 ) -> tuple[States, Tensor]:
     """Propose, value, select: the states that follow A states, and the parent (A,) of each."""
     import torch
@@ -358,11 +377,13 @@ def _advance(
     last, time = step == plan.steps - 1, plan.times[step + 1]
     law = process.transition(here.tokens, here.x_0_probs, plan, step)
     proposal = law if tilt is None else tilt(here, law)
+    if guard is not None:
+        proposal = guard.transition(here, proposal)
     letters = proposal.draw(here.noise, candidates)
     children = proposal.write(here.tokens, letters)  # (A, M, L)
     flat, count = children.flatten(0, 1), len(here.rows)
     kept = torch.arange(count, device=flat.device) * candidates
-    guesses = None
+    guesses, chance = None, here.log_chance.repeat_interleave(candidates)
     if last:
         guesses = process.certain(flat)
     elif needs_guess or candidates == 1:
@@ -377,18 +398,26 @@ def _advance(
             plan=plan.rows(parent),
             noise=here.noise.repeat(candidates),
             predict=predict,
+            log_chance=chance,
         )
         log_prob = law.log_prob(letters)
         log_ratio = torch.zeros_like(log_prob)
-        if tilt is not None:
+        if proposal is not law:
             log_ratio = log_prob - proposal.log_prob(letters)
-        values = value(states).view(count, candidates)
+        if guard is not None:
+            states = guard.judge(states)
+            gain = states.log_chance - chance
+            # A state that cannot be completed has no child that can, and no weight to lose.
+            gain = gain.where(~chance.isneginf(), 0.0)
+            log_ratio, chance = log_ratio + gain.view(count, candidates), states.log_chance
+        values = value(states).where(~chance.isneginf(), -float("inf")).view(count, candidates)
         kept = select(
             Children(children, values, log_ratio, log_prob, here.rows, step, last, here.noise)
         )
     chosen = flat[kept]
     probs = predict_distinct(predict, chosen, time) if guesses is None else guesses[kept]
-    return replace(here, tokens=chosen, x_0_probs=probs, step=step + 1), kept // candidates
+    there = replace(here, tokens=chosen, x_0_probs=probs, step=step + 1, log_chance=chance[kept])
+    return there, kept // candidates
 
 
 _LAW = ("order", "denoiser_temperature", "top_p")

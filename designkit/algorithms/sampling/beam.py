@@ -85,7 +85,7 @@ class Beam(GuidedSampler):
 
         assert reward is not None
         steps = self.steps_for(request.free)
-        archive = Archive(noise.item, self.beams, request.length) if self.alpha == 0 else None
+        archive = Archive(noise.item, self.beams, request) if self.alpha == 0 else None
         prepared = self.estimator().prepared(model, request.load_model)
         value = Valuer(prepared, reward, self.alpha, archive)
         paths = torch.zeros_like(noise.item, dtype=torch.float64)

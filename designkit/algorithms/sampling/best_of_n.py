@@ -43,7 +43,10 @@ class BestOfN(Sampler):
         assert reward is not None
         assert isinstance(self.temperature, float | int)
         tokens = self.decode(model, request, noise.repeat(self.candidates))
-        values = without_nan(reward.values(tokens)).view(-1, self.candidates)
+        values = without_nan(reward.values(tokens))
+        if request.guard is not None:
+            values = values.where(request.guard.holds(tokens), -float("inf"))
+        values = values.view(-1, self.candidates)
         drawn = tokens.view(-1, self.candidates, request.length)
         kept = values.argmax(1)
         if self.temperature:

@@ -26,7 +26,8 @@ from designkit.algorithms.sampling._archive import Archive
 from designkit.algorithms.sampling._guided import GuidedSampler, Temperature
 from designkit.algorithms.sampling._tree import Backup, Trees, distinct_letters
 from designkit.algorithms.sampling.base import Designs, Request, without_nan
-from designkit.algorithms.values.base import States, predict_distinct
+from designkit.algorithms.values.base import States
+from designkit.diffusion.base import predict_distinct
 from designkit.errors import Interrupted, UsageError
 
 if TYPE_CHECKING:
@@ -102,7 +103,12 @@ class MCTS(GuidedSampler):
                     search.iterate()
                 if self.commit:
                     search.commit(step)
-            return Designs(search.designs())
+            tokens = search.designs()
+            if request.guard is not None and not request.guard.holds(tokens).all():
+                # Nothing that was scored satisfies the constraints: a draw that does.
+                held = request.guard.holds(tokens)[:, None]
+                tokens = tokens.where(held, self.decode(model, request, noise))
+            return Designs(tokens)
 
 
 class Search:
@@ -136,17 +142,22 @@ class Search:
         self._value = settings.estimator().prepared(model, request.load_model)
         self._predict: X0Function = partial(settings.predict, model)
         self._noise = noise.rows(torch.arange(0, len(noise.item), size, device=device))
-        self._archive = Archive(noise.item, size, request.length)
+        self._archive = Archive(noise.item, size, request)
         self._rows = torch.arange(len(self._noise.item), device=device)
-        given = None if request.given is None else request.given.expand(len(self._rows), -1)
+        known, self._guard = request.known, request.guard
+        given = None if known is None else known.expand(len(self._rows), -1)
         self._plan = model.process.plan(
             request.length, self.steps, settings.decoding, self._noise, given
         )
         start, time = self._plan.start, self._plan.times[0]
         probs = predict_distinct(self._predict, start, time)
         plan = self._plan.counted_from(torch.zeros_like(self._rows))
-        states = States(start, probs, self._rows, 0, plan, self._noise, self._predict)
-        law = model.process.transition(start, probs, plan, 0)
+        chance = torch.zeros_like(self._rows, dtype=torch.float64)
+        states = States(start, probs, self._rows, 0, plan, self._noise, self._predict, chance)
+        if self._guard is not None:
+            states = self._guard.judge(states)
+            self._predict = states.predict
+        law = model.process.transition(start, states.x_0_probs, plan, 0)
         places, letters = law.probs.shape[1:]
         self._children = min(settings.candidates, letters**places)
         self._expanded = 0
@@ -181,7 +192,13 @@ class Search:
         plan = self._plan.rows(alive).counted_from(depth).rows(parent)
         tokens = children.flatten(0, 1)
         probs = self._guess(tokens, plan, finished[parent], is_child.flatten())
-        states = States(tokens, probs, alive[parent], 1, plan, noise.repeat(count), self._predict)
+        rows, noise = alive[parent], noise.repeat(count)
+        chance = torch.zeros_like(rows, dtype=torch.float64)
+        states = States(tokens, probs, rows, 1, plan, noise, self._predict, chance)
+        if self._guard is not None:
+            possible = ~self._guard.judge(states).log_chance.isneginf().view(is_child.shape)
+            # Where nothing can be completed any more, one child is as good as another.
+            is_child = is_child & (possible | ~(is_child & possible).any(1, keepdim=True))
         own = self._judge(states, alive, is_child)
         last = self.steps == 1
         ahead = None if last else self._process.transition(tokens, probs, plan, 1)

@@ -64,7 +64,7 @@ class SVDDR(GuidedSampler):
         assert reward is not None
         steps = self.steps_for(request.free)
         greedy = self.alpha == 0
-        best = DistinctBest(noise.item, self.particles, request.length) if greedy else None
+        best = DistinctBest(noise.item, self.particles, request) if greedy else None
         prepared = self.estimator().prepared(model, request.load_model)
         value = Valuer(prepared, reward, self.alpha, best)
 

@@ -53,6 +53,8 @@ class States:
         plan: of the N states.
         noise: of the N states.
         predict: the guess of noisy tokens at times (N,), as the sampler uses it.
+        log_chance: (N,) float64, log of the probability that constraints come to hold, as it has
+            entered the weights of the states; 0 without constraints.
     """
 
     tokens: Tensor
@@ -62,6 +64,7 @@ class States:
     plan: Plan
     noise: Noise
     predict: X0Function
+    log_chance: Tensor
 
     @property
     def time(self) -> Tensor:
@@ -82,6 +85,7 @@ class States:
             rows=self.rows[index],
             plan=self.plan.rows(index),
             noise=self.noise.rows(index),
+            log_chance=self.log_chance[index],
         )
 
 
