@@ -74,6 +74,14 @@ class Noise:
         """The same items at another step."""
         return replace(self, step=step)
 
+    def anew(self, attempt: int) -> Noise:
+        """Other noise of the same items, for designs that are drawn again.
+
+        Args:
+            attempt: 0 for the noise as it is, to 255; items are below 2**32.
+        """
+        return replace(self, item=self.item + (attempt << 32))
+
     def rows(self, index: Tensor) -> Noise:
         """The noise of some rows, given by index or boolean mask."""
         step = self.step if isinstance(self.step, int) else self.step[index]

@@ -12,6 +12,7 @@ import typer
 from designkit.randomness import MAX_SEED
 
 CONFIGURATION = "Configuration"
+CONSTRAINTS = "Constraints"
 OUTPUT = "Output"
 COMPUTING = "Computing"
 
@@ -47,6 +48,82 @@ InputFormat = Annotated[
 OnInvalid = Annotated[
     Literal["fail", "skip", "worst"] | None,
     typer.Option("--on-invalid", help="What to do with items that cannot be used or scored."),
+]
+
+# Constraints: positions count from 1, both ends of a range included
+Template = Annotated[
+    str | None,
+    typer.Option(
+        "--template",
+        metavar="LETTERS",
+        help="Letter or IUPAC code of every position, as in ATGNNNTAA; sets the length.",
+        rich_help_panel=CONSTRAINTS,
+    ),
+]
+Fix = Annotated[
+    str | None,
+    typer.Option(
+        "--fix",
+        metavar="POSITIONS",
+        help="Keep these letters of the template, as in 1-10,25; the others are free.",
+        rich_help_panel=CONSTRAINTS,
+    ),
+]
+Design = Annotated[
+    str | None,
+    typer.Option(
+        "--design",
+        metavar="POSITIONS",
+        help="Change these letters of the template alone, as in 40-60.",
+        rich_help_panel=CONSTRAINTS,
+    ),
+]
+Forbid = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--forbid",
+        metavar="WORD",
+        help="No such word, nor in DNA its reverse complement; WORD:forward is this strand alone. "
+        "IUPAC codes may be used. Repeatable.",
+        rich_help_panel=CONSTRAINTS,
+    ),
+]
+ForbidLetters = Annotated[
+    str | None,
+    typer.Option(
+        "--forbid-letters",
+        metavar="LETTERS",
+        help="No such letters, except where they are kept.",
+        rich_help_panel=CONSTRAINTS,
+    ),
+]
+MaxHomopolymer = Annotated[
+    int | None,
+    typer.Option(
+        "--max-homopolymer",
+        min=1,
+        help="Longest run of one letter.",
+        rich_help_panel=CONSTRAINTS,
+    ),
+]
+Coding = Annotated[
+    str | None,
+    typer.Option(
+        "--coding",
+        metavar="POSITIONS",
+        help="Read as codons from the first position on, as in 1-300: no stop codon.",
+        rich_help_panel=CONSTRAINTS,
+    ),
+]
+GC = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--gc",
+        metavar="LOW-HIGH[:WINDOW]",
+        help="Share of G and C of the whole sequence, as in 0.4-0.6, or of every window, as in "
+        "0.3-0.7:50. Designs outside are drawn again. Repeatable.",
+        rich_help_panel=CONSTRAINTS,
+    ),
 ]
 
 # Configuration

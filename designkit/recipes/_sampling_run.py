@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from designkit.errors import Interrupted, RewardError
+from designkit.recipes._constraints import MOST_ATTEMPTS
 from designkit.recipes._loaded import LoadedModels
 from designkit.recipes.objective import model_loader
 
@@ -13,10 +14,13 @@ if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
     from numpy.typing import NDArray
+    from torch import Tensor
 
     from designkit.algorithms.sampling.base import Sampler
     from designkit.io.designs import DesignWriter
     from designkit.models.base import DiffusionModel
+    from designkit.randomness import Noise
+    from designkit.recipes._constraints import RunConstraints
     from designkit.recipes.sample import SampleSettings
     from designkit.rewards import RewardEngine
 
@@ -35,6 +39,7 @@ class SamplingRun:
         engine: RewardEngine | None,
         seed: int,
         ref: str,
+        constraints: RunConstraints,
     ):
         self.settings = settings
         self.sampler = sampler
@@ -43,9 +48,11 @@ class SamplingRun:
         self.seed = seed
         self.ref = ref
         self.models = LoadedModels(model_loader(model.device))
+        self.constraints = constraints
         self.done = self.started_at = 0
         self.unscored = 0
         self.dropped = 0
+        self.failed = 0
         self.infeasible = 0
         self.rewards: list[float] = []
 
@@ -56,10 +63,13 @@ class SamplingRun:
         earlier = read_table(
             str(writer.part), alphabet=self.model.alphabet, input_format=writer.format
         ).tail(writer.rows_resumed)
-        # Designs that were dropped leave a gap in the numbers.
+        # Designs that were dropped or failed leave a gap in the numbers.
         self.done = int(earlier["id"].iloc[-1].rpartition("_")[2])
         self.started_at = self.done
-        self.dropped = self.done - len(earlier)
+        if self.engine is not None and self.settings.on_invalid == "skip":
+            self.dropped = self.done - len(earlier)
+        else:
+            self.failed = self.done - len(earlier)
         self.unscored = self.dropped
         if self.engine is not None:
             rewards = earlier["reward"].dropna().tolist() if "reward" in earlier else []
@@ -95,11 +105,12 @@ class SamplingRun:
 
     def _draw(
         self, first: int, last: int, should_stop: Callable[[], bool]
-    ) -> tuple[list[str], dict[str, NDArray[np.float64]]]:
+    ) -> tuple[list[str | None], dict[str, NDArray[np.float64]]]:
         """Designs ``first`` to ``last - 1``; those of one length are decoded together.
 
         Returns:
-            The designs, and what else the method says of them.
+            The designs, None for those that broke the constraints in every attempt, and what else
+            the method says of them.
         """
         import numpy as np
         import torch
@@ -107,38 +118,49 @@ class SamplingRun:
         from designkit.algorithms.sampling.base import Request
         from designkit.randomness import noise_for
 
-        noise = noise_for(self.seed, last - first, start=first, device=self.model.device)
+        device = self.model.device
+        noise = noise_for(self.seed, last - first, start=first, device=device)
         length, size = self.settings.length, self.sampler.population
         lengths = (
             self.model.length_law.sample(noise) if length is None else [length] * (last - first)
         )
         lengths = [lengths[row - row % size] for row in range(len(lengths))]
-        designs = [""] * (last - first)
         columns: dict[str, NDArray[np.float64]] = {}
-        for one in sorted(set(lengths)):
-            rows = torch.tensor([row for row, found in enumerate(lengths) if found == one])
-            drawn = self.sampler.sample(
-                self.model,
-                self.engine,
-                Request(one, should_stop, self.models),
-                noise.rows(rows.to(self.model.device)),
-            )
-            written = self.model.alphabet.decode(drawn.tokens.cpu())
-            for row, sequence in zip(rows.tolist(), written, strict=True):
-                designs[row] = sequence
-            for name, values in drawn.columns.items():
-                columns.setdefault(name, np.full(len(designs), np.nan))
-                columns[name][rows.numpy()] = values.cpu().numpy()
-        return designs, columns
+
+        def draw(anew: Noise, rows: Tensor) -> list[str]:
+            designs = [""] * len(rows)
+            wanted = torch.tensor([lengths[row] for row in rows.tolist()])
+            for one in sorted(set(wanted.tolist())):
+                places = (wanted == one).nonzero().squeeze(1)
+                guard = self.constraints.guard(one, device)
+                request = Request(one, should_stop, self.models, guard=guard)
+                own = anew.rows(places.to(device))
+                drawn = self.sampler.sample(self.model, self.engine, request, own)
+                written = self.model.alphabet.decode(drawn.tokens.cpu())
+                for place, sequence in zip(places.tolist(), written, strict=True):
+                    designs[place] = sequence
+                for name, values in drawn.columns.items():
+                    columns.setdefault(name, np.full(len(lengths), np.nan))
+                    columns[name][rows[places].numpy()] = values.cpu().numpy()
+            return designs
+
+        return self.constraints.draw(noise, size, draw), columns
 
     def _score(
-        self, sequences: list[str], further: Mapping[str, NDArray[np.float64]], first: int
+        self,
+        drawn: list[str | None],
+        further: Mapping[str, NDArray[np.float64]],
+        first: int,
     ) -> pd.DataFrame:
         import numpy as np
         import pandas as pd
 
+        designs = {row: sequence for row, sequence in enumerate(drawn) if sequence is not None}
+        self.failed += len(drawn) - len(designs)
+        sequences, rows = list(designs.values()), np.array(list(designs), dtype=np.int64)
+        numbers = first + 1 + rows
         columns: dict[str, Any] = {
-            "id": [f"design_{first + row + 1}" for row in range(len(sequences))],
+            "id": [f"design_{number}" for number in numbers],
             "sequence": sequences,
         }
         if self.engine is not None:
@@ -146,11 +168,12 @@ class SamplingRun:
             columns |= {"reward": scored.reward, **scored.columns}
             missing = np.isnan(scored.reward)
             if self.settings.on_invalid == "fail":
-                self._check_missing(missing, first, scored.reasons)
+                self._check_missing(missing, numbers, scored.reasons)
             self.unscored += int(missing.sum())
             self.rewards += scored.reward[scored.feasible].tolist()
             self.infeasible += int((~missing & ~scored.feasible).sum())
-        frame = pd.DataFrame(columns | dict(further)).assign(
+        columns |= {name: values[rows] for name, values in further.items()}
+        frame = pd.DataFrame(columns).assign(
             model=self.ref, method=self.settings.method["name"], seed=self.seed
         )
         if self.engine is not None and self.settings.on_invalid == "skip":
@@ -160,12 +183,11 @@ class SamplingRun:
         return frame
 
     def _check_missing(
-        self, missing: NDArray[np.bool_], first: int, reasons: Sequence[str | None]
+        self, missing: NDArray[np.bool_], drawn: NDArray[np.int64], reasons: Sequence[str | None]
     ) -> None:
         """Stop where too many designs had no score; where that is does not depend on batches."""
         import numpy as np
 
-        drawn = first + 1 + np.arange(len(missing))
         unscored = self.unscored + missing.cumsum()
         # One bad design among the first few is no reason to stop.
         enough = np.maximum(drawn, min(self.settings.num, DESIGNS_TO_JUDGE_BY))
@@ -197,6 +219,7 @@ class SamplingRun:
                 "written": writer.rows_written,
                 "without_score": self.unscored,
                 "dropped": self.dropped,
+                "failed": self.failed,
                 "outside_bounds": self.infeasible,
             },
             "calls": {
@@ -219,6 +242,7 @@ class SamplingRun:
         lines = [
             f"{rows['requested']} designs requested = {rows['written']} written"
             + (f" + {rows['resumed']} written before" if rows["resumed"] else "")
+            + (f" + {self.failed} failed" if self.failed else "")
             + f" + {self.dropped} dropped; {self.unscored} without score"
             + (f", {self.infeasible} outside the bounds" if self.infeasible else "")
             + "".join(f", {n} without {name}" for name, n in failed.items()),
@@ -230,6 +254,11 @@ class SamplingRun:
             f"({other['rows'] / drawn:.1f} rows a design)"
             for other in calls["models"]
         ]
+        if self.failed:
+            lines.append(
+                f"failed: {self.failed} designs broke the constraints in all {MOST_ATTEMPTS} "
+                f"attempts" + (f" ({self.constraints.reason})" if self.constraints.reason else "")
+            )
         if self.engine is not None:
             lines.append(
                 f"rewards: {calls['reward_rows_scored']} distinct sequences of "

@@ -66,7 +66,7 @@ def read_designs(file: str) -> DesignTable:
 
     made = find_making(file)
     rows, calls = made.get("rows", {}), made.get("calls", {})
-    drawn = rows.get("written", 0) + rows.get("dropped", 0)
+    drawn = rows.get("written", 0) + rows.get("dropped", 0) + rows.get("failed", 0)
     shown = {"denoiser_rows": "denoiser_rows", "reward_rows_scored": "reward_rows"}
     return DesignTable(
         name=Path(file).name.partition(".")[0],

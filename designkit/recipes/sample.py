@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import Field
 
 from designkit import plugins
+from designkit.alphabet import Alphabet
+from designkit.constraints import ConstraintSettings
 from designkit.errors import (
     EXIT_OK,
     EXIT_SOME_ITEMS_FAILED,
@@ -18,6 +20,7 @@ from designkit.errors import (
     UsageError,
     did_you_mean,
 )
+from designkit.recipes._constraints import MOST_ATTEMPTS, RunConstraints, template_length
 from designkit.recipes._planner import AUTO, plan_method
 from designkit.recipes._temperature import is_measured, with_temperature
 from designkit.recipes.console import Console
@@ -43,8 +46,10 @@ class SampleSettings(ObjectiveSettings):
     Attributes:
         model: the prior.
         num: designs to draw.
-        length: of every design; drawn from the prior's length law when not given.
+        length: of every design; that of the template, or drawn from the prior's length law, when
+            not given.
         condition: the prior's class to draw from; all sequences when not given.
+        constraints: what every design must satisfy.
         method: ``name`` of the sampler and its settings.
         batch_size: designs decoded together; changes speed and memory, not the designs.
         effective_share: what ``--alpha auto`` aims at: the effective size of the prior's designs,
@@ -58,6 +63,7 @@ class SampleSettings(ObjectiveSettings):
     num: int = Field(default=10, ge=1)
     length: int | None = Field(default=None, ge=1)
     condition: str | None = None
+    constraints: ConstraintSettings = Field(default_factory=ConstraintSettings)
     method: dict[str, Any] = Field(default_factory=lambda: {"name": "ancestral"})
     batch_size: int = Field(default=64, ge=1)
     effective_share: float = Field(default=0.1, gt=0, lt=1)
@@ -129,7 +135,7 @@ def run_sample(options: RunOptions, output: OutputOptions) -> int:
     """The command: resolve, draw, write, count.
 
     Returns:
-        Exit code: 0, or 5 when some designs have no score.
+        Exit code: 0, or 5 when some designs have no score or break the constraints.
 
     Raises:
         Interrupted: stopped by a signal or ``--max-time``; the finished designs are kept.
@@ -154,7 +160,11 @@ def run_sample(options: RunOptions, output: OutputOptions) -> int:
     from designkit.registry.store import Registry
 
     stored = Registry().find(settings.model)
-    _check_lengths(settings, sampler, stored)
+    alphabet = Alphabet.from_dict(stored.card["alphabet"])
+    length = template_length(settings.constraints, alphabet, settings.length)
+    settings = settings.model_copy(update={"length": length})
+    constraints = RunConstraints(settings.constraints, alphabet)
+    longest = _check_lengths(settings, sampler, stored, constraints)
     _check_condition(settings, sampler, stored)
     same = {
         "settings": settings.model_dump(mode="json"),
@@ -175,7 +185,7 @@ def run_sample(options: RunOptions, output: OutputOptions) -> int:
         resume=output.resume,
     )
     if options.dry_run:
-        console.show(_plan(settings, sampler, stored.card, seed))
+        console.show(_plan(settings, sampler, constraints, longest, seed))
         return EXIT_OK
     set_threads(options.threads)
     device = choose_device(options.device)
@@ -204,11 +214,13 @@ def run_sample(options: RunOptions, output: OutputOptions) -> int:
         f"{settings.num} designs from {stored.ref} by {settings.method['name']} "
         f"({sampler.describe()}), seed {seed}, {device} {model.precision}"
     )
+    if told := constraints.describe(longest):
+        console.say(told)
     same["rewards"] = rewards_record(engine.rewards) if engine else []
     fields = {**same, "temperature": getattr(sampler, "temperature", None), "device": str(device)}
     record = RunRecord(output.target, {"command": "sample", **fields})
     with writer, stop_on_signals(seconds) as stop, engine or nullcontext():
-        run = SamplingRun(settings, sampler, model, engine, seed, stored.ref)
+        run = SamplingRun(settings, sampler, model, engine, seed, stored.ref, constraints)
         if writer.rows_resumed:
             check_same_run(output.target, same)
             run.take_up(writer)
@@ -230,14 +242,20 @@ def run_sample(options: RunOptions, output: OutputOptions) -> int:
             raise
     record.finish(**run.counts(writer))
     console.say(run.summary(writer))
-    return EXIT_SOME_ITEMS_FAILED if run.unscored else EXIT_OK
+    return EXIT_SOME_ITEMS_FAILED if run.unscored or run.failed else EXIT_OK
 
 
-def _check_lengths(settings: SampleSettings, sampler: Sampler, stored: StoredModel) -> None:
+def _check_lengths(
+    settings: SampleSettings, sampler: Sampler, stored: StoredModel, constraints: RunConstraints
+) -> int:
     """Refuse what the prior cannot write, before any work.
 
+    Returns:
+        The longest length that may be drawn.
+
     Raises:
-        UsageError: a length outside its law, or more steps than a design may have letters.
+        UsageError: a length outside its law, constraints that no design satisfies, or more steps
+            than a design may have letters to be found.
     """
     lengths = [int(length) for length in stored.card.get("length_law", {})]
     if settings.length is not None and lengths:
@@ -249,7 +267,8 @@ def _check_lengths(settings: SampleSettings, sampler: Sampler, stored: StoredMod
             )
         lengths = [settings.length]
     for length in lengths:
-        sampler.steps_for(length)
+        sampler.steps_for(constraints.free(length))
+    return max(lengths)
 
 
 def _check_condition(settings: SampleSettings, sampler: Sampler, stored: StoredModel) -> None:
@@ -272,11 +291,15 @@ def _check_condition(settings: SampleSettings, sampler: Sampler, stored: StoredM
 
 
 def _plan(
-    settings: SampleSettings, sampler: Sampler, card: dict[str, Any], seed: int
+    settings: SampleSettings,
+    sampler: Sampler,
+    constraints: RunConstraints,
+    longest: int,
+    seed: int,
 ) -> dict[str, Any]:
     """What ``--dry-run`` prints: the resolved settings and the calls to be made at most."""
-    longest = settings.length or max(int(length) for length in card["length_law"])
-    denoiser, reward = sampler.calls_per_design(longest, len(card["alphabet"]["letters"]))
+    free, letters = constraints.free(longest), constraints.alphabet.size
+    denoiser, reward = sampler.calls_per_design(free, letters)
     drawn = -(-settings.num // sampler.population) * sampler.population
     fitted = any(one.transform and one.transform.needs_reference for one in settings.rewards)
     measured = bool(settings.rewards) and is_measured(sampler)
@@ -285,9 +308,10 @@ def _plan(
         "settings": settings.model_dump(mode="json"),
         "sampler": sampler.model_dump(mode="json"),
         "seed": seed,
-        "steps": sampler.steps_for(longest),
+        "steps": sampler.steps_for(free),
+        "constraints": constraints.describe(longest) or "none",
         "denoiser_rows_at_most": denoiser * drawn + references * sampler.steps_for(longest),
         "reward_rows_at_most": reward * drawn + settings.num + references
         if settings.rewards
         else 0,
-    }
+    } | ({"attempts_at_most": MOST_ATTEMPTS} if settings.constraints.gc else {})

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
+from designkit.algorithms.sampling._guess import shaped
 from designkit.algorithms.values.base import LoadModel, Objective, States
 from designkit.diffusion.base import Decoding, Transition, X0Function, certainty, predict_distinct
 from designkit.errors import Interrupted, UsageError
@@ -269,16 +270,7 @@ class Sampler(Settings):
             (N, L, K) probabilities of the clean letters.
         """
         probs = self.guess(model, x_t, t)
-        if self.denoiser_temperature != 1:
-            scaled = (probs.double().log() / self.denoiser_temperature).softmax(-1)
-            probs = scaled.to(probs.dtype)
-        if self.top_p < 1:
-            ranked, order = probs.sort(dim=-1, descending=True, stable=True)
-            before = ranked.cumsum(-1) - ranked
-            outside = (before >= self.top_p).scatter(-1, order, before >= self.top_p)
-            probs = probs.masked_fill(outside, 0)
-            probs = probs / probs.sum(-1, keepdim=True)
-        return probs
+        return shaped(probs, self.denoiser_temperature, self.top_p)
 
     def decode(
         self,
