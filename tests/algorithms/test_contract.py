@@ -11,8 +11,10 @@ import torch
 from torch import Tensor
 
 from designkit import plugins
+from designkit.algorithms.sampling._constrained_draw import Guard
 from designkit.algorithms.sampling.base import Request, Sampler
 from designkit.alphabet import DNA
+from designkit.constraints import ConstraintSettings
 from designkit.diffusion.masked import Masked
 from designkit.errors import UsageError
 from designkit.models.base import DiffusionModel, LengthLaw
@@ -236,3 +238,43 @@ def test_steps_default_to_the_length_and_have_a_limit(name: str) -> None:
     with pytest.raises(UsageError, match="steps 13 is more than the 12 letters to be found"):
         sampler(name, steps=13).steps_for(12)
     assert sampler(name, steps=13, decoding="grid").steps_for(12) == 13
+
+
+CONSTRAINTS: dict[str, dict[str, Any]] = {
+    "fixed": {"template": "ACGTACGTACGT", "fix": "1-3,9"},
+    "template": {"template": "NNATGRYNNNNK", "forbid_letters": "C"},
+    "words": {"forbid": ("GC", "GG", "AAA:forward"), "max_homopolymer": 2},
+    "all": {"template": "GNNNNNNNNNNW", "forbid": ("GG", "GA:forward"), "coding": "4-12"},
+}
+
+
+@pytest.mark.parametrize("case", CONSTRAINTS)
+def test_constraints_hold_for_every_design(
+    name: str, case: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    constraints = ConstraintSettings(**CONSTRAINTS[case]).compile(DNA, LENGTH)
+    assert constraints is not None
+    fixed = torch.tensor([-1 if token is None else token for token in constraints.fixed])
+    prior, method = model(), sampler(name)
+    predict = prior.predict_x_0
+
+    def watched(x_t: Tensor, t: Tensor, *further: Any, **options: Any) -> Tensor:
+        assert ((x_t == fixed) | (fixed < 0)).all()  # fixed letters are there from the start
+        return predict(x_t, t, *further, **options)
+
+    monkeypatch.setattr(prior, "predict_x_0", watched)
+    noise = populations(noise_for(11, 6), method.population)
+    request = Request(LENGTH, guard=Guard(constraints))
+    tokens = method.sample(prior, engine(), request, noise).tokens
+    check_designs(tokens, len(noise.item), LENGTH)
+    for sequence in DNA.decode(tokens):
+        assert not constraints.violations(sequence)
+    # Steps are those of the letters to be found.
+    assert prior.counter.calls <= method.steps_for(constraints.free)
+    rows, _ = method.calls_per_design(constraints.free)
+    assert prior.counter.rows <= rows * len(tokens)
+    alone = populations(noise_for(11, 1, start=2), method.population)
+    assert torch.equal(
+        method.sample(model(), engine(), request, alone).tokens,
+        tokens[2 * method.population : 3 * method.population],
+    )

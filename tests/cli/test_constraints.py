@@ -1,0 +1,93 @@
+"""Hard constraints on the command line: ``designkit sample``."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+SMC = ["--method", "smc", "--reward", "model:pred", "--set", "particles=4"]
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, models: Path) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def length_of(run) -> int:
+    text = run("sample", "tiny", "-n", 1, "--seed", 0, "-q").stdout
+    return len(text.splitlines()[1])
+
+
+@pytest.mark.parametrize("method", [[], SMC], ids=["ancestral", "smc"])
+def test_every_design_satisfies_what_was_asked_for(run, method: list[str]) -> None:
+    length = length_of(run)
+    template = "ACG" + "N" * (length - 3)
+    line = ["sample", "tiny", "-n", 8, "--seed", 1, *method, "--forbid", "GA", "--gc", "0.2-0.8"]
+    line += ["--template", template, "--max-homopolymer", 3]
+    outcome = run(*line, "-o", "out.csv")
+    assert outcome.exit_code == 0, outcome.stderr
+    assert f"constraints: {length - 3} of {length} positions free; forbidden: GA, TC" in (
+        outcome.stderr.replace("(reverse complement of GA)", "").replace(" ,", ",")
+    )
+    designs = pd.read_csv("out.csv")["sequence"].tolist()
+    assert len(designs) == 8
+    for design in designs:
+        assert design.startswith("ACG")
+        assert not re.search(r"GA|TC|(.)\1\1\1", design)
+        assert 0.2 <= (design.count("G") + design.count("C")) / length <= 0.8
+    record = json.loads(Path("out.csv.meta.json").read_text())
+    assert record["settings"]["constraints"]["forbid"] == ["GA"]
+    assert record["settings"]["length"] == length
+    again = run(*line, "-o", "again.csv", "--batch-size", 4)
+    assert again.exit_code == 0
+    assert pd.read_csv("again.csv")["sequence"].tolist() == designs
+
+
+def test_designs_out_of_reach_are_counted(run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("designkit.recipes._constraints.MOST_ATTEMPTS", 2)
+    line = ["sample", "tiny", "-n", 12, "--seed", 1, "--gc", "0.45-0.5", "-o", "out.csv"]
+    outcome = run(*line)
+    assert outcome.exit_code == 5
+    rows = json.loads(Path("out.csv.meta.json").read_text())["rows"]
+    assert rows["failed"] > 0
+    assert rows["requested"] == rows["written"] + rows["failed"] + rows["dropped"]
+    assert f"{rows['failed']} failed + 0 dropped" in outcome.stderr
+    assert re.search(r"broke the constraints in all .* attempts \(GC 0\.\d+ at", outcome.stderr)
+    written = pd.read_csv("out.csv")
+    assert len(written) == rows["written"]
+    small = run(*line[:-1], "small.csv", "--batch-size", 5)
+    assert small.exit_code == 5
+    pd.testing.assert_frame_equal(pd.read_csv("small.csv"), written)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--fix", "1-3"], "--fix keeps letters of a template: add --template"),
+        (["--template", "ACGTN", "--length", 6], "--length 6, but --template has 5 letters"),
+        (["--forbid", "GX"], "--forbid GX: 'X' at position 2 is neither in the dna alphabet"),
+        (["--gc", "40-60"], "--gc: '40-60' must be shares from 0 to 1"),
+        (["--design", "a"], "--design: 'a' must be positions from 1 on, like 1-10,25"),
+        (["--forbid", "S", "--forbid", "W"], "no sequence satisfies the constraints"),
+    ],
+)
+def test_mistakes_end_before_any_work(run, options: list[str], message: str) -> None:
+    outcome = run("sample", "tiny", "-n", 2, "-o", "out.csv", *options)
+    assert (outcome.exit_code, outcome.stdout) == (2, "")
+    assert message in outcome.stderr
+    assert "Traceback" not in outcome.stderr
+    assert not Path("out.csv").exists()
+
+
+def test_the_plan_counts_letters_to_be_found(run) -> None:
+    length = length_of(run)
+    template = "A" * (length - 2) + "NN"
+    outcome = run("sample", "tiny", "--template", template, "--gc", "0-1", "--dry-run")
+    assert outcome.exit_code == 0
+    assert f"constraints: 2 of {length} positions free" in outcome.stdout
+    assert "attempts_at_most" in outcome.stdout
