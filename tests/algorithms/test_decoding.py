@@ -108,7 +108,7 @@ def test_letters_that_are_given_leave_the_conditional_law(decoding: str) -> None
     assert tv_excess(tokens, given_law(WORLD.law)) < 0.01
     if decoding == "blocks":
         assert model.counter.calls == 2
-    with pytest.raises(UsageError, match="steps 3 is more than the length 2"):
+    with pytest.raises(UsageError, match="steps 3 is more than the 2 letters to be found"):
         Ancestral(steps=3).sample(model, None, Request(L, given=GIVEN), noise_for(0, 2))
 
 

@@ -42,7 +42,7 @@ def assert_counts_add_up(target: str) -> None:
     record = meta(target)
     rows = record["rows"]
     assert record["status"] == "complete"
-    assert rows["requested"] == rows["written"] + rows["dropped"] + rows["resumed"]
+    assert rows["requested"] == rows["written"] + rows["failed"] + rows["dropped"] + rows["resumed"]
 
 
 @pytest.mark.parametrize("method", [SVDD, BEST, RECORDED, ["--set", "decoding=grid"]], ids=str)
@@ -203,6 +203,7 @@ def test_on_invalid(run, picky, size: int) -> None:
         "written": 20 - bad.sum(),
         "without_score": bad.sum(),
         "dropped": bad.sum(),
+        "failed": 0,
         "outside_bounds": 0,
     }
     # Guided: a candidate without a score ranks last.
