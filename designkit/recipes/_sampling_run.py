@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from designkit.algorithms.sampling.base import Sampler
+    from designkit.algorithms.values.base import LoadModel
     from designkit.io.designs import DesignWriter
     from designkit.models.base import DiffusionModel
     from designkit.recipes.sample import SampleSettings
@@ -33,6 +34,7 @@ class SamplingRun:
         engine: RewardEngine | None,
         seed: int,
         ref: str,
+        load_model: LoadModel,
     ):
         self.settings = settings
         self.sampler = sampler
@@ -40,6 +42,7 @@ class SamplingRun:
         self.engine = engine
         self.seed = seed
         self.ref = ref
+        self.load_model = load_model
         self.done = self.started_at = 0
         self.unscored = 0
         self.dropped = 0
@@ -117,7 +120,7 @@ class SamplingRun:
             drawn = self.sampler.sample(
                 self.model,
                 self.engine,
-                Request(one, should_stop),
+                Request(one, should_stop, self.load_model),
                 noise.rows(rows.to(self.model.device)),
             )
             written = self.model.alphabet.decode(drawn.tokens.cpu())

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from contextlib import nullcontext
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
@@ -18,6 +20,7 @@ from designkit.errors import (
     UsageError,
     did_you_mean,
 )
+from designkit.recipes._learned_value import at_its_temperature, doubts, network_of
 from designkit.recipes._planner import AUTO, plan_method
 from designkit.recipes._temperature import is_measured, with_temperature
 from designkit.recipes.console import Console
@@ -25,6 +28,7 @@ from designkit.recipes.objective import (
     ObjectiveSettings,
     load_rewards,
     make_engine,
+    model_loader,
     reference_of,
     rewards_record,
 )
@@ -196,16 +200,22 @@ def run_sample(options: RunOptions, output: OutputOptions) -> int:
             f"{', '.join(engine.coupled_by)}: compares designs with each other, but these are "
             "drawn one by one; use transform=quantile, or 'designkit score'"
         )
+    load_model = cache(model_loader(device))
+    network = network_of(sampler, model, load_model)
+    sampler = at_its_temperature(sampler, network)
     sampler = with_temperature(sampler, engine, settings.effective_share)
     console.say(
         f"{settings.num} designs from {stored.ref} by {settings.method['name']} "
         f"({sampler.describe()}), seed {seed}, {device} {model.precision}"
     )
     same["rewards"] = rewards_record(engine.rewards) if engine else []
+    same["value_network"] = {"name": network.name, "sha256": network.sha256} if network else None
+    for doubt in doubts(sampler, network, json.loads(json.dumps(same["rewards"]))):
+        console.warn(doubt)
     fields = {**same, "temperature": getattr(sampler, "temperature", None), "device": str(device)}
     record = RunRecord(output.target, {"command": "sample", **fields})
     with writer, stop_on_signals(seconds) as stop, engine or nullcontext():
-        run = SamplingRun(settings, sampler, model, engine, seed, stored.ref)
+        run = SamplingRun(settings, sampler, model, engine, seed, stored.ref, load_model)
         if writer.rows_resumed:
             check_same_run(output.target, same)
             run.take_up(writer)

@@ -73,10 +73,10 @@ class GuidedSampler(Sampler):
     def calls_per_design(self, length: int) -> tuple[int, int]:
         """One denoiser row at the start, then M a step but the last; M values a step."""
         steps, value = self.steps_for(length), self.estimator()
-        states = self.children * steps
         denoiser = 1 + (self.children if value.needs_guess else 1) * (steps - 1)
         denoiser += self.children * sum(value.denoiser_rows(left) for left in range(steps))
-        return denoiser, states * value.reward_rows
+        rewards = (steps - 1) * value.reward_rows + value.final_reward_rows
+        return denoiser, self.children * rewards
 
 
 class Valuer:
