@@ -1,4 +1,4 @@
-"""``designkit pretrain``: train a prior or a predictor."""
+"""``designkit pretrain``: train a prior, a predictor or a value network."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ def register(root: typer.Typer) -> None:
 
 
 def pretrain(
-    data: Annotated[
-        list[str],
-        typer.Option("--data", metavar="FILE", help="Training sequences. Repeatable."),
-    ],
     name: options.Name,
+    data: Annotated[
+        list[str] | None,
+        typer.Option("--data", metavar="FILE", help="Training sequences. Repeatable."),
+    ] = None,
     column: options.Column = None,
     label: Annotated[
         list[str] | None,
@@ -47,6 +47,24 @@ def pretrain(
             help="Teach a predictor not to score repeats, truncated and shuffled sequences high.",
         ),
     ] = False,
+    prior: Annotated[
+        str | None,
+        typer.Option(
+            "--prior",
+            metavar="MODEL",
+            help="A prior: trains a value network of its half-decoded sequences, for value=learned "
+            "and gradients. Needs --reward, no --data.",
+        ),
+    ] = None,
+    reward: options.Rewards = None,
+    alpha: Annotated[
+        float | None,
+        typer.Option(
+            "--alpha",
+            help="Temperature of a value network's soft value, in units of the reward; a fifth of "
+            "its standard deviation when not given.",
+        ),
+    ] = None,
     alphabet: options.Alphabet = None,
     preset: options.Preset = None,
     config: options.Config = None,
@@ -61,7 +79,10 @@ def pretrain(
     threads: options.Threads = None,
     max_time: options.MaxTime = None,
 ) -> None:
-    """Train a generative prior, or with --label a reward predictor, from FASTA or tables."""
+    """Train a prior, or with --label a reward predictor, from FASTA or tables.
+
+    With --prior, train a value network: what the prior's half-decoded sequences will be worth.
+    """
     from designkit.recipes.options import RunOptions
     from designkit.recipes.pretrain import run_pretrain
 
@@ -69,8 +90,10 @@ def pretrain(
     flags: dict[str, Any] = {
         "data.column": column,
         "data.labels": {one: {} for one in label} if label else None,
-        "kind": "predictor" if label else None,
+        "kind": "predictor" if label else "value" if prior else None,
         "classes.column": class_column,
+        "prior": prior,
+        "temperature": alpha,
         "split.by": group,
         "adversarial": {} if adversarial else None,
         "alphabet": alphabet,
@@ -78,9 +101,19 @@ def pretrain(
     }
     run_pretrain(
         RunOptions(
-            preset, config or (), set_ or (), flags, seed, device, threads, max_time, dry_run, quiet
+            preset,
+            config or (),
+            set_ or (),
+            flags,
+            seed,
+            device,
+            threads,
+            max_time,
+            dry_run,
+            quiet,
+            reward or (),
         ),
-        sources=data,
+        sources=data or (),
         name=name,
         run_dir=run_dir,
         resume=resume,

@@ -28,12 +28,13 @@ class RunConstraints:
         alphabet: of the designs.
 
     Attributes:
+        alphabet: of the designs.
         reason: what was wrong with a design that was given up.
     """
 
     def __init__(self, settings: ConstraintSettings, alphabet: Alphabet):
         self._settings = settings
-        self._alphabet = alphabet
+        self.alphabet = alphabet
         self._compiled: dict[int, Constraints | None] = {}
         self._guards: dict[int, Guard] = {}
         self.reason = ""
@@ -45,7 +46,7 @@ class RunConstraints:
             UsageError: they do not fit the length, or no design satisfies them.
         """
         if length not in self._compiled:
-            self._compiled[length] = self._settings.compile(self._alphabet, length)
+            self._compiled[length] = self._settings.compile(self.alphabet, length)
         return self._compiled[length]
 
     def free(self, length: int) -> int:
@@ -69,7 +70,7 @@ class RunConstraints:
         constraints = self.of(length)
         if constraints is None:
             return ""
-        words = self._settings.describe(self._alphabet)
+        words = self._settings.describe(self.alphabet)
         told = f"constraints: {constraints.free} of {length} positions free"
         return told + (f"; forbidden: {words}" if words else "")
 
@@ -100,7 +101,7 @@ class RunConstraints:
             again = set()
             anew = noise.rows(rows.to(noise.item.device)).anew(attempt)
             for row, sequence in zip(rows.tolist(), draw(anew, rows), strict=True):
-                constraints = self.of(len(self._alphabet.split(sequence)))
+                constraints = self.of(len(self.alphabet.split(sequence)))
                 wrong = [] if constraints is None else constraints.violations(sequence)
                 if wrong:
                     self.reason = wrong[0]

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 from designkit.errors import Interrupted, RewardError
 from designkit.recipes._constraints import MOST_ATTEMPTS
 from designkit.recipes._loaded import LoadedModels
-from designkit.recipes.objective import model_loader
 
 if TYPE_CHECKING:
     import numpy as np
@@ -40,6 +39,7 @@ class SamplingRun:
         seed: int,
         ref: str,
         constraints: RunConstraints,
+        models: LoadedModels,
     ):
         self.settings = settings
         self.sampler = sampler
@@ -47,7 +47,7 @@ class SamplingRun:
         self.engine = engine
         self.seed = seed
         self.ref = ref
-        self.models = LoadedModels(model_loader(model.device))
+        self.models = models
         self.constraints = constraints
         self.done = self.started_at = 0
         self.unscored = 0

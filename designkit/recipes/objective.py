@@ -174,14 +174,13 @@ def load_rewards(
 
 
 def model_loader(device: torch.device | str) -> Callable[[str], Any]:
-    """What gives rewards the priors and predictors that they name."""
-    from designkit.registry.build import load_diffusion_model, load_predictor
+    """What gives rewards and value estimators the models that they name."""
+    from designkit.registry.build import LOADERS
     from designkit.registry.store import Registry
 
     def load(ref: str) -> Any:
         stored = Registry().find(ref)
-        is_prior = stored.card.get("kind") == "diffusion"
-        return load_diffusion_model(stored, device) if is_prior else load_predictor(stored, device)
+        return LOADERS[stored.card["kind"]](stored, device)
 
     return load
 

@@ -17,6 +17,7 @@ FLAG_NAMES = {
     "kind": "--label",
     "method.name": "--method",
     "method.temperature": "--alpha",
+    "temperature": "--alpha",
     "split.by": "--split-group",
 }
 """Flags that are not named after the key they set."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import designkit
 from designkit import plugins
-from designkit.errors import ConfigurationError
+from designkit.errors import ConfigurationError, UsageError
 from designkit.io.alphabets import load_alphabet
 from designkit.recipes._training_run import (
     Reporting,
@@ -84,7 +84,7 @@ def resolve_request(
             continue
         try:
             size = {"size": 2} if key == "process" else {}
-            made[key] = _component(group, merged, key, {**fields, **size})
+            made[key] = make_part(group, merged, key, {**fields, **size})
         except ConfigurationError as error:
             problems += error.problems
     if settings is not None:
@@ -96,7 +96,7 @@ def resolve_request(
 
         def process(size: int) -> DiffusionProcess:
             fields = {**settings.process, "size": size}
-            made: DiffusionProcess = _component("designkit.processes", merged, "process", fields)
+            made: DiffusionProcess = make_part("designkit.processes", merged, "process", fields)
             return made
 
     folder = Path(run_dir) if run_dir else Path("runs") / name
@@ -127,7 +127,13 @@ def _unusable_settings(settings: PretrainSettings, merged: Layer) -> list[str]:
     return problems
 
 
-def _component(group: str, merged: Layer, key: str, fields: dict[str, Any]) -> Any:
+def make_part(group: str, merged: Layer, key: str, fields: dict[str, Any]) -> Any:
+    """The settings of the network or process that a key of the configuration names.
+
+    Raises:
+        ConfigurationError: no name, or settings that it does not have.
+        UsageError: there is none of that name.
+    """
     own = dict(fields)
     if "name" not in own:
         raise ConfigurationError([f"{merged.origin((key,))}: {key}.name is missing"])
@@ -260,11 +266,23 @@ def run_pretrain(
     options: RunOptions, *, sources: Sequence[str], name: str, run_dir: str | None, resume: bool
 ) -> None:
     """The command: resolve everything, train, say where the model is."""
+    merged = options.configuration()
+    if merged.data.get("kind") == "value":
+        from designkit.recipes.pretrain_value import run_pretrain_value
+
+        if sources:
+            raise UsageError("--data: a value network learns from what its prior writes")
+        run_pretrain_value(options, merged, name=name, run_dir=run_dir, resume=resume)
+        return
+    if "prior" in merged.data:
+        raise UsageError("--prior trains a value network: leave out --label")
+    if not sources:
+        raise UsageError("no training data: add --data FILE")
     seed = options.seed
     if seed is None and resume:
         seed = saved_seed(Path(run_dir) if run_dir else Path("runs") / name)
     request = resolve_request(
-        options.configuration(), sources=sources, name=name, run_dir=run_dir, seed=draw_seed(seed)
+        merged, sources=sources, name=name, run_dir=run_dir, seed=draw_seed(seed)
     )
     console = Console(options.quiet)
     if options.dry_run:

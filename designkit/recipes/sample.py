@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
@@ -21,6 +22,8 @@ from designkit.errors import (
     did_you_mean,
 )
 from designkit.recipes._constraints import MOST_ATTEMPTS, RunConstraints, template_length
+from designkit.recipes._learned_value import at_its_temperature, doubts, network_of
+from designkit.recipes._loaded import LoadedModels
 from designkit.recipes._planner import AUTO, plan_method
 from designkit.recipes._temperature import is_measured, with_temperature
 from designkit.recipes.console import Console
@@ -28,6 +31,7 @@ from designkit.recipes.objective import (
     ObjectiveSettings,
     load_rewards,
     make_engine,
+    model_loader,
     reference_of,
     rewards_record,
 )
@@ -209,6 +213,9 @@ def run_sample(options: RunOptions, output: OutputOptions) -> int:
         )
     if engine is not None and sampler.needs_gradient:
         engine.check_differentiable()
+    models = LoadedModels(model_loader(device))
+    network = network_of(sampler, model, models)
+    sampler = at_its_temperature(sampler, network)
     sampler = with_temperature(sampler, engine, settings.effective_share)
     console.say(
         f"{settings.num} designs from {stored.ref} by {settings.method['name']} "
@@ -217,10 +224,13 @@ def run_sample(options: RunOptions, output: OutputOptions) -> int:
     if told := constraints.describe(longest):
         console.say(told)
     same["rewards"] = rewards_record(engine.rewards) if engine else []
+    same["value_network"] = {"name": network.name, "sha256": network.sha256} if network else None
+    for doubt in doubts(sampler, network, json.loads(json.dumps(same["rewards"]))):
+        console.warn(doubt)
     fields = {**same, "temperature": getattr(sampler, "temperature", None), "device": str(device)}
     record = RunRecord(output.target, {"command": "sample", **fields})
     with writer, stop_on_signals(seconds) as stop, engine or nullcontext():
-        run = SamplingRun(settings, sampler, model, engine, seed, stored.ref, constraints)
+        run = SamplingRun(settings, sampler, model, engine, seed, stored.ref, constraints, models)
         if writer.rows_resumed:
             check_same_run(output.target, same)
             run.take_up(writer)

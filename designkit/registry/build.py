@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from designkit import plugins
 from designkit.alphabet import Alphabet
 from designkit.errors import ModelError
+from designkit.models._value import ValueModel, channels
 from designkit.models.base import DiffusionModel, LengthLaw, Predictor
 from designkit.settings import Layer, Settings, validate
 
@@ -98,10 +100,52 @@ def load_predictor(stored: StoredModel, device: torch.device | str = "cpu") -> P
     )
 
 
+def load_value(stored: StoredModel, device: torch.device | str = "cpu") -> ValueModel:
+    """Build a stored value network.
+
+    Raises:
+        ModelError: the model is of another kind, or its files are damaged.
+    """
+    card = _card(stored, "value")
+    process = component("designkit.processes", card["process"])
+    law = LengthLaw.from_dict(card["length_law"])
+    settings = component("designkit.predictors", card["architecture"])
+    timed = card["time_conditioned"]
+    network = settings.build(channels(process, time_conditioned=timed), 1, law.maximum)
+    _load(network, stored.weights("cpu"), stored)
+    return ValueModel(
+        network=network.to(device).eval(),
+        process=process,
+        alphabet=Alphabet.from_dict(card["alphabet"]),
+        length_law=law,
+        mean=card["statistics"]["mean"],
+        scale=card["statistics"]["scale"],
+        temperature=card["temperature"],
+        objective=card["objective"],
+        prior=card["prior"],
+        rewards=card["rewards"],
+        time_conditioned=timed,
+        name=stored.name,
+        sha256=stored.sha256,
+    )
+
+
+LOADERS: dict[str, Callable[..., DiffusionModel | Predictor | ValueModel]] = {
+    "diffusion": load_diffusion_model,
+    "predictor": load_predictor,
+    "value": load_value,
+}
+"""By kind, what builds a stored model on a device."""
+
+
 def _card(stored: StoredModel, kind: str) -> dict[str, Any]:
     found = stored.card.get("kind")
     if found != kind:
-        wanted = {"diffusion": "a prior", "predictor": "a predictor"}[kind]
+        wanted = {
+            "diffusion": "a prior",
+            "predictor": "a predictor",
+            "value": "a value network",
+        }[kind]
         raise ModelError(f"{stored.name} is a {found} model; {wanted} is needed here")
     return stored.card
 

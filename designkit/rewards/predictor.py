@@ -79,6 +79,12 @@ class PredictorReward(Reward):
     def __init__(self, *, load_model: Callable[[str], Any], **parameters: Any):
         super().__init__(**parameters)
         predictor: Predictor = load_model(self.settings.model)
+        if hasattr(predictor, "relaxed_values"):
+            raise RewardError(
+                f"model {self.settings.model!r} is a value network of half-decoded sequences, not "
+                f"a predictor; its use is --set value.name=learned "
+                f"--set value.model={self.settings.model}"
+            )
         if not hasattr(predictor, "outputs"):
             raise RewardError(
                 f"model {self.settings.model!r} is a prior, not a predictor; its likelihood is "

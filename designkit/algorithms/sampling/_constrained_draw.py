@@ -224,12 +224,12 @@ class ConstrainedTransition(Transition):
     sums: Sequence[Tensor]
     log_total: Tensor
 
-    def draw(self, noise: Noise, candidates: int) -> Tensor:
+    def draw(self, noise: Noise, candidates: int, purpose: str = "token") -> Tensor:
         """Whole sequences that satisfy the constraints; the step keeps its own positions."""
         import torch
 
         rows, length, size = self.weights.shape
-        uniform = noise.uniform("token", length, candidates)  # (A, M, L)
+        uniform = noise.uniform(purpose, length, candidates)  # (A, M, L)
         state = uniform.new_zeros(rows, candidates, dtype=torch.int64)
         letters = []
         for place, frame in enumerate(self.guard.constraints.frames):

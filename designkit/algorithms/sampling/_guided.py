@@ -107,11 +107,11 @@ class GuidedSampler(Sampler):
         One more a step with a proposal, of the other model.
         """
         steps, value = self.steps_for(length), self.estimator()
-        states = self.children * steps
         denoiser = 1 + (self.children if value.needs_guess else 1) * (steps - 1)
         denoiser += steps if self.proposal else 0
         denoiser += self.children * sum(value.denoiser_rows(left) for left in range(steps))
-        return denoiser, states * value.reward_rows
+        rewards = (steps - 1) * value.reward_rows + value.final_reward_rows
+        return denoiser, self.children * rewards
 
 
 class Recorder(Protocol):

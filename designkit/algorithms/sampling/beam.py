@@ -62,7 +62,7 @@ class Beam(GuidedSampler):
         """K."""
         return self.beams
 
-    def calls_per_design(self, length: int) -> tuple[int, int]:
+    def calls_per_design(self, length: int, letters: int = 4) -> tuple[int, int]:
         """Those of M children a step; with ``lookahead`` the leaves' values, not the children's."""
         steps, value = self.steps_for(length), self.estimator()
         needs_guess = value.needs_guess or self.lookahead > 1

@@ -72,7 +72,7 @@ class MCTS(GuidedSampler):
         """Designs of one tree."""
         return self.designs
 
-    def calls_per_design(self, length: int) -> tuple[int, int]:
+    def calls_per_design(self, length: int, letters: int = 4) -> tuple[int, int]:
         """A tree's start and M children for each iteration, over its designs."""
         steps, value = self.steps_for(length), self.estimator()
         children = steps * self.iterations * self.candidates

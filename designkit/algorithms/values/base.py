@@ -117,8 +117,13 @@ class ValueEstimator(Settings):
 
     @property
     def reward_rows(self) -> int:
-        """Reward rows that one state takes at most."""
+        """Reward rows that one unfinished state takes at most."""
         return 1
+
+    @property
+    def final_reward_rows(self) -> int:
+        """Reward rows that one finished state takes at most."""
+        return self.reward_rows
 
     def denoiser_rows(self, steps: int) -> int:
         """Denoiser rows of one state at most, besides its own guess.
