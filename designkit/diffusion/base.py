@@ -9,7 +9,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, ClassVar, Literal, Protocol
 
 from designkit.settings import Settings
 
@@ -142,9 +142,14 @@ class DiffusionProcess(Settings):
 
     Attributes:
         size: number of letters K.
+        decodings: ways of decoding; the first is the default.
+        needs_time: whether a denoiser has to know the time.
     """
 
     size: int
+
+    decodings: ClassVar[tuple[Decoding, ...]]
+    needs_time: ClassVar[bool]
 
     @property
     @abstractmethod

@@ -154,10 +154,12 @@ def run_sample(options: RunOptions, output: OutputOptions) -> int:
 
     from designkit.recipes._sampling_run import SamplingRun
     from designkit.recipes.runtime import choose_device, choose_precision
-    from designkit.registry.build import load_diffusion_model
+    from designkit.registry.build import component, load_diffusion_model
     from designkit.registry.store import Registry
 
     stored = Registry().find(settings.model)
+    if "process" in stored.card:
+        sampler = sampler.suited(component("designkit.processes", stored.card["process"]))
     _check_lengths(settings, sampler, stored)
     _check_condition(settings, sampler, stored)
     same = {

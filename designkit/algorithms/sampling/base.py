@@ -16,7 +16,7 @@ from abc import abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, Self
 
 from pydantic import Field
 
@@ -123,7 +123,8 @@ class Sampler(Settings):
             learned conditionals; fewer steps draw several positions independently and bias the
             designs away from the model. By default the length, at most 128.
         decoding: ``blocks`` reveals a random order of positions in equal blocks; ``grid`` reveals
-            each position at its own random time, as published.
+            each position at its own random time, as published, or, where noise is no mask, lets
+            every step revise all positions. By default the first that the noise process has.
         order: which positions a step reveals: ``random`` ones, those with the highest
             ``confidence`` (the largest probability of a letter), or with the largest ``margin``
             between the two most probable letters.
@@ -133,7 +134,7 @@ class Sampler(Settings):
     """
 
     steps: int | None = Field(default=None, ge=1)
-    decoding: Decoding = "blocks"
+    decoding: Decoding | None = None
     order: Literal["random", "confidence", "margin"] = "random"
     denoiser_temperature: float = Field(default=1.0, gt=0)
     top_p: float = Field(default=1.0, gt=0, le=1)
@@ -212,6 +213,32 @@ class Sampler(Settings):
         fields = {**self.model_dump(), "steps": steps}
         shown = {name: value for name, value in fields.items() if usual.get(name) != value}
         return ", ".join(f"{name} {value}" for name, value in shown.items())
+
+    def decoding_for(self, process: DiffusionProcess) -> Decoding:
+        """The decoding, by default the first that a noise process has.
+
+        Raises:
+            UsageError: settings that mean nothing for the process.
+        """
+        name, default = type(process).__name__.lower(), process.decodings[0]
+        unknown = self.decoding is not None and self.decoding not in process.decodings
+        refused = [f"decoding={self.decoding}"] if unknown else []
+        if self.order != "random" and "blocks" not in process.decodings:
+            refused.append(f"order={self.order}")
+        if refused:
+            raise UsageError(
+                f"{', '.join(refused)}: with {name} noise every step may change every position, "
+                f"in no order; leave it out (decoding={default})"
+            )
+        return self.decoding or default
+
+    def suited(self, process: DiffusionProcess) -> Self:
+        """The settings with the decoding for a noise process written out.
+
+        Raises:
+            UsageError: settings that mean nothing for the process.
+        """
+        return self.model_copy(update={"decoding": self.decoding_for(process)})
 
     def steps_for(self, length: int) -> int:
         """Number of steps for designs with so many letters to find.
@@ -296,9 +323,10 @@ class Sampler(Settings):
         rows = torch.arange(len(noise.item), device=noise.item.device)
         predict: X0Function = partial(self.predict, model)
         given = None if request.given is None else request.given.expand(len(rows), -1)
+        decoding = self.decoding_for(model.process)
+        steps = self.suited(model.process).steps_for(request.free)
         with torch.inference_mode():
-            steps = self.steps_for(request.free)
-            plan = model.process.plan(request.length, steps, self.decoding, noise, given)
+            plan = model.process.plan(request.length, steps, decoding, noise, given)
             x_t = plan.start
             probs = _predict_distinct(predict, x_t, plan.times[0])
             for step in range(plan.steps):
