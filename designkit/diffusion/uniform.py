@@ -113,7 +113,8 @@ class Uniform(DiffusionProcess):
 
         batch = x_0.shape[0]
         place = torch.arange(batch, device=x_0.device)
-        t, weight = self._times((noise.uniform("time") + place) / batch)
+        places = (noise.uniform("time") + place) / batch
+        t, weight = self._time(places.square()), 2 * places
         x_t = self.corrupt(x_0, t, noise)
         noisy = functional.one_hot(x_t, self.states).float()
         logits = denoiser(noisy, t, valid=valid)
@@ -125,8 +126,12 @@ class Uniform(DiffusionProcess):
     ) -> tuple[Tensor, Tensor]:
         """Estimate of minus the NELBO, a lower bound of log p(x_0 | length), with standard error.
 
-        For the exact denoiser it is the log-likelihood itself. ``draws`` noisy versions at
-        stratified times share their noise between all sequences of a length.
+        For the exact denoiser it is the log-likelihood itself. ``draws`` noisy versions, whose
+        numbers of letters drawn anew are stratified over 0..L, share their noise between all
+        sequences of a length. With n of L letters anew, n > 0, the integral over the share of noise
+        b of Binomial(n; L, b) g(b) is 1 / n times the mean of b g(b) over b ~ Beta(n, L - n + 1),
+        the n-th smallest of L uniform numbers; with none, the mean of g(b) over Beta(1, L + 1),
+        divided by L + 1.
 
         Args:
             predict_x_0: noisy tokens and times to probabilities.
@@ -141,15 +146,21 @@ class Uniform(DiffusionProcess):
         batch, length = x_0.shape
         noise = noise_for(_LIKELIHOOD_SEED, draws, device=x_0.device)
         place = torch.arange(draws, device=x_0.device)
-        t, weight = self._times((noise.uniform("likelihood-time") + place) / draws)
-        keep = noise.uniform("likelihood-keep", length) < self.alpha(t.double())[:, None]
+        scaled = (noise.uniform("likelihood-number") + place) / draws * (length + 1)
+        number = scaled.long()  # of letters drawn anew
+        uniform = noise.uniform("likelihood-place", length)
+        anew = uniform.argsort(1).argsort(1) < number[:, None]  # (draws, L)
+        smallest = uniform.sort(1).values.gather(1, (number - 1).clamp(min=0)[:, None]).squeeze(1)
+        none = 1 - (1 - scaled).clamp(min=0) ** (1 / (length + 1))
+        share = smallest.where(number > 0, none)
+        weight = ((length + 1) * smallest / number.clamp(min=1)).where(number > 0, 1.0)
         letters = self._letters(noise, "likelihood-letter", length)
-        x_t = x_0[:, None].where(keep, letters).flatten(0, 1)  # (B * draws, L)
+        x_t = letters.where(anew, x_0[:, None]).flatten(0, 1)  # (B * draws, L)
         clean = x_0.repeat_interleave(draws, 0)
-        t, weight = t.repeat(batch), weight.repeat(batch)
+        t, weight = self._time(share).repeat(batch), weight.repeat(batch)
         terms = self._terms(clean, x_t, predict_x_0(x_t, t).double(), t, weight)
         bounds = -terms.sum(1).view(batch, draws)
-        # Neighbouring strata have nearly the same time; their differences are sampling error.
+        # Neighbouring strata are nearly alike; their differences are sampling error.
         variance = bounds.diff(dim=1).square().mean(1) / 2
         return bounds.mean(1), (variance / draws).sqrt()
 
@@ -215,12 +226,11 @@ class Uniform(DiffusionProcess):
         share = alpha[:, None, None]
         return share * weights + (1 - share) / self.size * weights.sum(-1, keepdim=True)
 
-    def _times(self, places: Tensor) -> tuple[Tensor, Tensor]:
-        """Times (N,) float32 for numbers in (0, 1), and the weights that make up for their law."""
+    def _time(self, share: Tensor) -> Tensor:
+        """Times (N,) float32 of shares of noise (N,)."""
         import torch
 
-        share = places.square().clamp(*_NOISE_SHARES)
-        return self._schedule.time_of(1 - share).to(torch.float32), 2 * places
+        return self._schedule.time_of(1 - share.clamp(*_NOISE_SHARES)).to(torch.float32)
 
     def _terms(
         self, x_0: Tensor, x_t: Tensor, x_0_probs: Tensor, t: Tensor, weight: Tensor

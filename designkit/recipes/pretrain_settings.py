@@ -149,28 +149,28 @@ class AdversarialSettings(Settings):
 class PretrainSettings(Settings):
     """Everything that determines a trained model, apart from its data and its seed.
 
-        Attributes:
-            kind: a generative prior or a reward predictor.
-            alphabet: ``dna``, ``rna``, ``protein``, or a YAML file with an alphabet.
-            data: rows and columns.
-            split: training, validation and test rows.
-            architecture: ``name`` of the network and its settings.
-            process: ``name`` of the noise process of a prior and its settings: ``masked``, or
+    Attributes:
+        kind: a generative prior or a reward predictor.
+        alphabet: ``dna``, ``rna``, ``protein``, or a YAML file with an alphabet.
+        data: rows and columns.
+        split: training, validation and test rows.
+        architecture: ``name`` of the network and its settings.
+        process: ``name`` of the noise process of a prior and its settings: ``masked``, or
             ``uniform``, for which the network is told the time.
         classes: classes that a prior is conditioned on; null for none.
-            optimizer: of every member.
-            members: networks in a predictor's ensemble.
-            bootstrap: train every member on a resample of the training rows, drawn with replacement.
-            balance_groups: every group of the split (every family of near-duplicates) is shown equally
-                often, whatever its size.
-            mutation_rate: share of letters replaced by random ones whenever a predictor is shown a
-                training sequence.
-            adversarial: degenerate sequences that a predictor learns not to score high; null for none.
-            reverse_complement: both strands are examples; a predictor averages over them.
-            flanks: constant sequences left and right of every sequence, seen by a predictor.
-            precision: arithmetic of training; ``auto`` is bf16 where the device has it.
-            stored_precision: of the weights on disk.
-            card: text of the model card.
+        optimizer: of every member.
+        members: networks in a predictor's ensemble.
+        bootstrap: train every member on a resample of the training rows, drawn with replacement.
+        balance_groups: every group of the split (every family of near-duplicates) is shown equally
+            often, whatever its size.
+        mutation_rate: share of letters replaced by random ones whenever a predictor is shown a
+            training sequence.
+        adversarial: degenerate sequences that a predictor learns not to score high; null for none.
+        reverse_complement: both strands are examples; a predictor averages over them.
+        flanks: constant sequences left and right of every sequence, seen by a predictor.
+        precision: arithmetic of training; ``auto`` is bf16 where the device has it.
+        stored_precision: of the weights on disk.
+        card: text of the model card.
     """
 
     kind: Literal["prior", "predictor"] = "prior"

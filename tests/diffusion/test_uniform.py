@@ -311,7 +311,7 @@ def test_plan_opens_every_free_position_in_every_step() -> None:
 
 def test_times_at_the_ends_are_finite() -> None:
     process = Uniform(size=K)
-    t, weight = process._times(torch.tensor([1e-12, 1 - 1e-12], dtype=torch.float64))
+    t, weight = process._time(torch.tensor([0.0, 1.0], dtype=torch.float64)), torch.ones(2)
     guess = torch.full((2, L, K), 1 / K, dtype=torch.float64)
     terms = process._terms(WORLD.clean[[1, 2]], WORLD.clean[[2, 2]], guess, t, weight)
     assert terms.isfinite().all()
