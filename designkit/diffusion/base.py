@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, ClassVar, Literal, Protocol
 
+from designkit.errors import UsageError
 from designkit.settings import Settings
 
 if TYPE_CHECKING:
@@ -155,6 +156,26 @@ class DiffusionProcess(Settings):
     @abstractmethod
     def states(self) -> int:
         """Number of tokens V that a noisy sequence may hold."""
+
+    def decoding_for(self, asked: Decoding | None, *, ordered: bool) -> Decoding:
+        """The decoding that was asked for, by default the first.
+
+        Args:
+            asked: None for the default.
+            ordered: whether an order of positions was asked for.
+
+        Raises:
+            UsageError: the process has no such decoding, or no order of positions.
+        """
+        refused = [] if asked in (None, *self.decodings) else [f"decoding={asked}"]
+        if ordered and "blocks" not in self.decodings:
+            refused.append("order")
+        if refused:
+            raise UsageError(
+                f"{' and '.join(refused)}: with {type(self).__name__.lower()} noise every step may "
+                f"change every position; leave it out (decoding={self.decodings[0]})"
+            )
+        return asked or self.decodings[0]
 
     @abstractmethod
     def alpha(self, t: Tensor) -> Tensor:

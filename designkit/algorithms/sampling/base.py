@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Literal, Self
 
 from pydantic import Field
 
+from designkit.algorithms.sampling._guess import shaped
 from designkit.algorithms.values.base import LoadModel, Objective, States
 from designkit.diffusion.base import Decoding, Transition, X0Function
 from designkit.errors import Interrupted, UsageError
@@ -123,8 +124,8 @@ class Sampler(Settings):
             learned conditionals; fewer steps draw several positions independently and bias the
             designs away from the model. By default the length, at most 128.
         decoding: ``blocks`` reveals a random order of positions in equal blocks; ``grid`` reveals
-            each position at its own random time, as published, or, where noise is no mask, lets
-            every step revise all positions. By default the first that the noise process has.
+            each position at its own random time, as published, or revises all positions where
+            noise is no mask. By default the process decides.
         order: which positions a step reveals: ``random`` ones, those with the highest
             ``confidence`` (the largest probability of a letter), or with the largest ``margin``
             between the two most probable letters.
@@ -214,31 +215,10 @@ class Sampler(Settings):
         shown = {name: value for name, value in fields.items() if usual.get(name) != value}
         return ", ".join(f"{name} {value}" for name, value in shown.items())
 
-    def decoding_for(self, process: DiffusionProcess) -> Decoding:
-        """The decoding, by default the first that a noise process has.
-
-        Raises:
-            UsageError: settings that mean nothing for the process.
-        """
-        name, default = type(process).__name__.lower(), process.decodings[0]
-        unknown = self.decoding is not None and self.decoding not in process.decodings
-        refused = [f"decoding={self.decoding}"] if unknown else []
-        if self.order != "random" and "blocks" not in process.decodings:
-            refused.append(f"order={self.order}")
-        if refused:
-            raise UsageError(
-                f"{', '.join(refused)}: with {name} noise every step may change every position, "
-                f"in no order; leave it out (decoding={default})"
-            )
-        return self.decoding or default
-
     def suited(self, process: DiffusionProcess) -> Self:
-        """The settings with the decoding for a noise process written out.
-
-        Raises:
-            UsageError: settings that mean nothing for the process.
-        """
-        return self.model_copy(update={"decoding": self.decoding_for(process)})
+        """The settings with the decoding written out; see ``DiffusionProcess.decoding_for``."""
+        decoding = process.decoding_for(self.decoding, ordered=self.order != "random")
+        return self.model_copy(update={"decoding": decoding})
 
     def steps_for(self, length: int) -> int:
         """Number of steps for designs with so many letters to find.
@@ -270,16 +250,7 @@ class Sampler(Settings):
             (N, L, K) probabilities of the clean letters.
         """
         probs = self.guess(model, x_t, t)
-        if self.denoiser_temperature != 1:
-            scaled = (probs.double().log() / self.denoiser_temperature).softmax(-1)
-            probs = scaled.to(probs.dtype)
-        if self.top_p < 1:
-            ranked, order = probs.sort(dim=-1, descending=True, stable=True)
-            before = ranked.cumsum(-1) - ranked
-            outside = (before >= self.top_p).scatter(-1, order, before >= self.top_p)
-            probs = probs.masked_fill(outside, 0)
-            probs = probs / probs.sum(-1, keepdim=True)
-        return probs
+        return shaped(probs, self.denoiser_temperature, self.top_p)
 
     def decode(
         self,
@@ -323,9 +294,10 @@ class Sampler(Settings):
         rows = torch.arange(len(noise.item), device=noise.item.device)
         predict: X0Function = partial(self.predict, model)
         given = None if request.given is None else request.given.expand(len(rows), -1)
-        decoding = self.decoding_for(model.process)
-        steps = self.suited(model.process).steps_for(request.free)
+        suited = self.suited(model.process)
         with torch.inference_mode():
+            steps, decoding = suited.steps_for(request.free), suited.decoding
+            assert decoding is not None
             plan = model.process.plan(request.length, steps, decoding, noise, given)
             x_t = plan.start
             probs = _predict_distinct(predict, x_t, plan.times[0])
