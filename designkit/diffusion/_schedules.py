@@ -32,6 +32,11 @@ SCHEDULES = {
         time_of=lambda alpha: 1 - alpha,
         nelbo_weight=lambda t: 1 / t,
     ),
+    "quadratic": Schedule(
+        alpha=lambda t: 1 - t.square(),
+        time_of=lambda alpha: (1 - alpha).sqrt(),
+        nelbo_weight=lambda t: 2 / t,
+    ),
     "cosine": Schedule(
         alpha=_cosine_alpha,
         time_of=lambda alpha: 1 - (1 - alpha).acos() * 2 / math.pi,

@@ -10,8 +10,9 @@ from abc import abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from itertools import pairwise
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, ClassVar, Literal, Protocol
 
+from designkit.errors import UsageError
 from designkit.settings import Settings
 
 if TYPE_CHECKING:
@@ -181,14 +182,39 @@ class DiffusionProcess(Settings):
 
     Attributes:
         size: number of letters K.
+        decodings: ways of decoding; the first is the default.
+        needs_time: whether a denoiser has to know the time.
     """
 
     size: int
+
+    decodings: ClassVar[tuple[Decoding, ...]]
+    needs_time: ClassVar[bool]
 
     @property
     @abstractmethod
     def states(self) -> int:
         """Number of tokens V that a noisy sequence may hold."""
+
+    def decoding_for(self, asked: Decoding | None, *, ordered: bool) -> Decoding:
+        """The decoding that was asked for, by default the first.
+
+        Args:
+            asked: None for the default.
+            ordered: whether an order of positions was asked for.
+
+        Raises:
+            UsageError: the process has no such decoding, or no order of positions.
+        """
+        refused = [] if asked in (None, *self.decodings) else [f"decoding={asked}"]
+        if ordered and "blocks" not in self.decodings:
+            refused.append("order")
+        if refused:
+            raise UsageError(
+                f"{' and '.join(refused)}: with {type(self).__name__.lower()} noise every step may "
+                f"change every position; leave it out (decoding={self.decodings[0]})"
+            )
+        return asked or self.decodings[0]
 
     @abstractmethod
     def alpha(self, t: Tensor) -> Tensor:

@@ -14,7 +14,7 @@ Positions revealed in one step are drawn independently of each other: few steps 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from designkit.diffusion._schedules import SCHEDULES, Schedule
 from designkit.diffusion.base import (
@@ -45,6 +45,9 @@ class Masked(DiffusionProcess):
     """
 
     schedule: Literal["linear", "cosine"] = "linear"
+
+    decodings: ClassVar[tuple[Decoding, ...]] = ("blocks", "grid")
+    needs_time: ClassVar[bool] = False
 
     @property
     def states(self) -> int:

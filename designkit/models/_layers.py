@@ -110,9 +110,15 @@ class ClassEmbedding(nn.Module):
 
 
 class FourierTime(nn.Module):
-    """Random Fourier features of the time and a dense layer: (B,) to (B, 1, channels)."""
+    """Random Fourier features of the time and a dense layer: (B,) to (B, 1, channels).
 
-    def __init__(self, channels: int, scale: float = 30.0):
+    Args:
+        channels: width of the embedding.
+        scale: standard deviation of the frequencies, in periods over the whole time. What a
+            denoiser should know changes slowly with the time; high frequencies hide that.
+    """
+
+    def __init__(self, channels: int, scale: float = 2.0):
         super().__init__()
         self.register_buffer("frequencies", torch.randn(channels // 2) * scale)
         self.dense = nn.Linear(2 * (channels // 2), channels)

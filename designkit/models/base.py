@@ -41,7 +41,8 @@ class DenoiserSettings(Settings):
     """Settings of a denoiser network.
 
     Attributes:
-        time_conditioned: show the network the time; masked diffusion does not need it.
+        time_conditioned: show the network the time; masked diffusion does not need it, uniform
+            noise does.
     """
 
     time_conditioned: bool = False

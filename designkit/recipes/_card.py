@@ -49,7 +49,7 @@ def card_text(name: str, card: dict[str, Any]) -> str:
 def _prior_table(test: dict[str, Any]) -> list[str]:
     return [
         f"On {test['sequences']} test sequences in {test['groups']} groups, with {test['draws']} "
-        "mask sets each:",
+        "noisy versions each:",
         "",
         "| model | bits per letter |",
         "|---|---|",

@@ -193,7 +193,7 @@ def draw_designs(
     start: int = 0,
     length: int | None = None,
     steps: int | None = None,
-    decoding: Decoding = "blocks",
+    decoding: Decoding | None = None,
 ) -> list[str]:
     """Unguided designs of a prior.
 

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
     from designkit.alphabet import Alphabet
     from designkit.diffusion.base import DiffusionProcess
+    from designkit.models.base import DenoiserSettings
     from designkit.recipes._training_data import TrainingData
     from designkit.recipes.training import TrainingResult
     from designkit.registry.store import StoredModel
@@ -71,6 +72,9 @@ def resolve_request(
     parts = {"architecture": "designkit.denoisers", "process": "designkit.processes"}
     if merged.data.get("kind") == "predictor":
         parts = {"architecture": "designkit.predictors"}
+    for key in ("architecture", "process"):
+        if isinstance(merged.data.get(key), str):
+            merged.data[key] = {"name": merged.data[key]}
     made: dict[str, Any] = {}
     settings = None
     try:
@@ -87,6 +91,9 @@ def resolve_request(
             made[key] = make_part(group, merged, key, {**fields, **size})
         except ConfigurationError as error:
             problems += error.problems
+    if "process" in made and "architecture" in made:
+        made["architecture"], untimed = _with_time(made["architecture"], made["process"], merged)
+        problems += untimed
     if settings is not None:
         problems += _unusable_settings(settings, merged)
     if settings is None or problems:
@@ -103,6 +110,21 @@ def resolve_request(
     return PretrainRequest(
         settings, made["architecture"], process, tuple(sources), name, folder, seed
     )
+
+
+def _with_time(
+    architecture: DenoiserSettings, process: DiffusionProcess, merged: Layer
+) -> tuple[DenoiserSettings, list[str]]:
+    """The network, told the time if its noise process needs that; and what is wrong with it."""
+    if not process.needs_time or architecture.time_conditioned:
+        return architecture, []
+    if "time_conditioned" in architecture.model_fields_set:
+        where = merged.origin(("architecture", "time_conditioned"))
+        return architecture, [
+            f"{where}: architecture.time_conditioned: {type(process).__name__.lower()} noise needs "
+            "a denoiser that knows the time; leave it out or say true"
+        ]
+    return architecture.model_copy(update={"time_conditioned": True}), []
 
 
 def _unusable_settings(settings: PretrainSettings, merged: Layer) -> list[str]:

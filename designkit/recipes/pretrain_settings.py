@@ -155,7 +155,8 @@ class PretrainSettings(Settings):
         data: rows and columns.
         split: training, validation and test rows.
         architecture: ``name`` of the network and its settings.
-        process: ``name`` of the noise process of a prior and its settings.
+        process: ``name`` of the noise process of a prior and its settings: ``masked``, or
+            ``uniform``, for which the network is told the time.
         classes: classes that a prior is conditioned on; null for none.
         optimizer: of every member.
         members: networks in a predictor's ensemble.

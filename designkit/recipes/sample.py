@@ -160,10 +160,12 @@ def run_sample(options: RunOptions, output: OutputOptions) -> int:
 
     from designkit.recipes._sampling_run import SamplingRun
     from designkit.recipes.runtime import choose_device, choose_precision
-    from designkit.registry.build import load_diffusion_model
+    from designkit.registry.build import component, load_diffusion_model
     from designkit.registry.store import Registry
 
     stored = Registry().find(settings.model)
+    if "process" in stored.card:
+        sampler = sampler.suited(component("designkit.processes", stored.card["process"]))
     alphabet = Alphabet.from_dict(stored.card["alphabet"])
     length = template_length(settings.constraints, alphabet, settings.length)
     settings = settings.model_copy(update={"length": length})

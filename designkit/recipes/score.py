@@ -42,7 +42,7 @@ class ScoreSettings(ObjectiveSettings):
 
     Attributes:
         model: a prior, for the log-likelihood.
-        likelihood_draws: mask sets of each likelihood estimate.
+        likelihood_draws: noisy versions of a sequence that each likelihood estimate takes.
         alphabet: of the sequences; that of the model or of the first reward when not given.
         column: of the sequences, in tables.
         input_format: of the input.

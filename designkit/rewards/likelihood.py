@@ -23,7 +23,7 @@ class LikelihoodSettings(Settings):
 
     Args:
         model: reference of the prior: ``name``, ``name@3`` or a folder.
-        draws: mask sets of each estimate.
+        draws: noisy versions of a sequence that each estimate takes.
         per_letter: divide by the length.
     """
 
@@ -35,9 +35,10 @@ class LikelihoodSettings(Settings):
 class Likelihood(Reward):
     """Lower bound of log p(x | length) in nats, and the standard error of its estimate.
 
-    The bound is sum_k (1/k) E_{|M|=k} sum_{l in M} log p(x_l | x outside M) over mask sets M,
-    which is the log-likelihood itself for a denoiser whose conditionals are consistent. The mask
-    sets are the same for all sequences of a length, so a sequence always gets the same value.
+    With masks the bound is sum_k (1/k) E_{|M|=k} sum_{l in M} log p(x_l | x outside M) over mask
+    sets M, with uniform noise the integral of Schiff et al. 2024, arXiv 2412.10193. Either is the
+    log-likelihood itself for the exact denoiser. The noise is the same for all sequences of a
+    length, so a sequence always gets the same value.
 
     Args:
         load_model: gives the prior of a reference.

@@ -16,6 +16,7 @@ from designkit.algorithms.sampling.base import Request, Sampler
 from designkit.alphabet import DNA
 from designkit.constraints import ConstraintSettings
 from designkit.diffusion.masked import Masked
+from designkit.diffusion.uniform import Uniform
 from designkit.errors import UsageError
 from designkit.models.base import DiffusionModel, LengthLaw
 from designkit.models.cnn import CNNDenoiser
@@ -28,26 +29,33 @@ LENGTH = 12
 NETWORKS = {
     "cnn": CNNDenoiser(channels=16, kernel=5, dilations=(1, 4), repeats=1),
     "transformer": TransformerDenoiser(channels=16, layers=2, heads=2),
+    "uniform": CNNDenoiser(
+        channels=16, kernel=5, dilations=(1, 4), repeats=1, time_conditioned=True
+    ),
 }
-# None is the default: one position a step.
-DECODINGS: list[tuple[str, int | None]] = [
-    ("blocks", None),
-    ("blocks", 5),
-    ("grid", 5),
-    ("grid", 30),
+# None is the default: one position a step, or all of them where noise is uniform.
+DECODINGS: list[tuple[str, str | None, int | None]] = [
+    ("cnn", "blocks", None),
+    ("cnn", "blocks", 5),
+    ("cnn", "grid", 5),
+    ("cnn", "grid", 30),
+    ("uniform", None, None),
+    ("uniform", "grid", 30),
 ]
+both_kinds_of_noise = pytest.mark.parametrize("network", ["cnn", "uniform"])
 pytestmark = pytest.mark.parametrize("name", plugins.names("designkit.samplers"))
 
 
 def model(network: str = "cnn", sharpness: float = 8.0) -> DiffusionModel:
     """Random weights, of a class; logits scaled up so that letters depend on each other."""
     settings = NETWORKS[network]
-    net = build_seeded(lambda: settings.build(DNA.size + 1, DNA.size, 1), 0).eval()
+    process = Uniform(size=DNA.size) if network == "uniform" else Masked(size=DNA.size)
+    net = build_seeded(lambda: settings.build(process.states, DNA.size, 1), 0).eval()
     with torch.no_grad():
         net.head.weight.mul_(sharpness)
         net.classes.weight[0] = torch.randn(16, generator=torch.Generator().manual_seed(0))
-    law = LengthLaw({LENGTH: 1})
-    found = DiffusionModel(net, Masked(size=DNA.size), DNA, law, classes=("one",))
+    law, timed = LengthLaw({LENGTH: 1}), settings.time_conditioned
+    found = DiffusionModel(net, process, DNA, law, time_conditioned=timed, classes=("one",))
     return found.conditioned("one")
 
 
@@ -134,23 +142,39 @@ def check_designs(tokens: Tensor, rows: int, length: int) -> None:
     assert tokens.max() < DNA.size  # no mask left
 
 
-@pytest.mark.parametrize(("decoding", "steps"), DECODINGS)
-def test_designs_are_whole(name: str, decoding: str, steps: int | None) -> None:
-    tokens = sample(name, noise_for(0, 9), decoding=decoding, steps=steps)
+@pytest.mark.parametrize(("network", "decoding", "steps"), DECODINGS)
+def test_designs_are_whole(
+    name: str, network: str, decoding: str | None, steps: int | None
+) -> None:
+    tokens = sample(name, noise_for(0, 9), network=network, decoding=decoding, steps=steps)
     check_designs(tokens, 9, LENGTH)
     assert len(tokens.unique(dim=0)) > 1
     assert not tokens.requires_grad
 
 
-@pytest.mark.parametrize(("decoding", "steps"), [("blocks", None), ("grid", 6)])
-def test_one_letter_and_one_design(name: str, decoding: str, steps: int | None) -> None:
+@pytest.mark.parametrize(
+    ("network", "decoding", "steps"),
+    [("cnn", "blocks", None), ("cnn", "grid", 6), ("uniform", None, None)],
+)
+def test_one_letter_and_one_design(
+    name: str, network: str, decoding: str | None, steps: int | None
+) -> None:
+    settings = {"network": network, "decoding": decoding, "steps": steps}
     for rows, length in ((1, 1), (1, LENGTH), (5, 1), (3, 2)):
-        tokens = sample(name, noise_for(1, rows), length=length, decoding=decoding, steps=steps)
+        tokens = sample(name, noise_for(1, rows), length=length, **settings)
         check_designs(tokens, rows, length)
 
 
-@pytest.mark.parametrize(("decoding", "steps"), [("blocks", 5), ("grid", 9)])
-@pytest.mark.parametrize("network", sorted(NETWORKS))
+@pytest.mark.parametrize(
+    ("network", "decoding", "steps"),
+    [
+        ("cnn", "blocks", 5),
+        ("cnn", "grid", 9),
+        ("transformer", "blocks", 5),
+        ("transformer", "grid", 9),
+        ("uniform", "grid", 4),
+    ],
+)
 def test_a_design_does_not_depend_on_its_batch(
     name: str, network: str, decoding: str, steps: int
 ) -> None:
@@ -185,9 +209,12 @@ def test_global_generators_are_left_alone(name: str) -> None:
     assert torch.equal(sample(name, noise_for(5, 4)), first)
 
 
+@both_kinds_of_noise
 @pytest.mark.parametrize("temperature", [None, 0.5])
-def test_sequences_without_a_score_are_not_preferred(name: str, temperature: float | None) -> None:
-    settings: dict[str, Any] = {}
+def test_sequences_without_a_score_are_not_preferred(
+    name: str, temperature: float | None, network: str
+) -> None:
+    settings: dict[str, Any] = {"network": network}
     if temperature is not None:
         if "temperature" not in type(sampler(name)).model_fields:
             pytest.skip("has no temperature")
@@ -198,15 +225,15 @@ def test_sequences_without_a_score_are_not_preferred(name: str, temperature: flo
     check_designs(tokens, 60, LENGTH)
     unscored = float(((tokens == 1).sum(1) % 2).double().mean())
     if sampler(name).needs_reward:
-        plain = sample("ancestral", noise_for(6, 60))
+        plain = sample("ancestral", noise_for(6, 60), network=network)
         assert unscored < 0.6 * float(((plain == 1).sum(1) % 2).double().mean())
     check_designs(sample(name, noise_for(6, 5), kind=Nothing, **settings), 5, LENGTH)
 
 
 def test_calls_stay_within_what_is_announced(name: str) -> None:
-    for decoding, steps in DECODINGS:
+    for network, decoding, steps in DECODINGS:
         method = sampler(name, decoding=decoding, steps=steps)
-        prior, objective = model(), engine()
+        prior, objective = model(network), engine()
         designs = 10 * method.population
         method.sample(prior, objective, Request(LENGTH), noise_for(7, designs))
         rows, rewards = method.calls_per_design(LENGTH)
@@ -219,16 +246,17 @@ def test_calls_stay_within_what_is_announced(name: str) -> None:
         if name == "mcts":  # several iterations a step
             continue
         assert prior.counter.calls <= calls
-        if decoding == "blocks":
+        if decoding != "grid":
             assert prior.counter.calls == calls
 
 
-def test_a_reward_is_raised_by_methods_that_take_one(name: str) -> None:
+@both_kinds_of_noise
+def test_a_reward_is_raised_by_methods_that_take_one(name: str, network: str) -> None:
     if not sampler(name).needs_reward:
         pytest.skip("uses no reward")
     noise = noise_for(8, 60)
-    guided = engine().values(sample(name, noise)).mean()
-    plain = engine().values(sample("ancestral", noise)).mean()
+    guided = engine().values(sample(name, noise, network=network)).mean()
+    plain = engine().values(sample("ancestral", noise, network=network)).mean()
     assert guided > plain + 1
 
 
@@ -236,7 +264,9 @@ def test_steps_default_to_the_length_and_have_a_limit(name: str) -> None:
     method = sampler(name)
     assert [method.steps_for(length) for length in (1, 50, 128, 500)] == [1, 50, 128, 128]
     with pytest.raises(UsageError, match="steps 13 is more than the 12 letters to be found"):
-        sampler(name, steps=13).steps_for(12)
+        sampler(name, steps=13, decoding="blocks").steps_for(12)
+    with pytest.raises(UsageError, match="steps 13 is more than the 12 letters to be found"):
+        sample(name, noise_for(9, 1), steps=13)
     assert sampler(name, steps=13, decoding="grid").steps_for(12) == 13
 
 
@@ -278,3 +308,12 @@ def test_constraints_hold_for_every_design(
         method.sample(model(), engine(), request, alone).tokens,
         tokens[2 * method.population : 3 * method.population],
     )
+
+
+def test_uniform_noise_has_no_blocks_and_no_order(name: str) -> None:
+    for settings in ({"decoding": "blocks"}, {"order": "margin"}):
+        with pytest.raises(UsageError, match=r"uniform noise .* leave it out \(decoding=grid"):
+            sample(name, noise_for(9, 1), network="uniform", **settings)
+    assert sampler(name).suited(Uniform(size=4)).decoding == "grid"
+    assert sampler(name).suited(Masked(size=4)).decoding == "blocks"
+    assert sampler(name, decoding="grid").suited(Masked(size=4)).decoding == "grid"

@@ -348,6 +348,12 @@ PRETRAIN = [
     ("--name a --set updates=3", 2, ("--set updates=3", "unknown key 'updates'")),
     ("--name a --set architecture.name=cn", 2, ("'cn'", "did you mean 'cnn'?")),
     ("--name a --set process.name=maskd", 2, ("'maskd'", "did you mean 'masked'?")),
+    ("--name a --set process=unifrm", 2, ("'unifrm'", "did you mean 'uniform'?")),
+    (
+        "--name a --set process=uniform --set architecture.time_conditioned=false",
+        2,
+        ("--set architecture.time_conditioned=false", "uniform noise needs a denoiser that knows"),
+    ),
     ("--name a --set members=2", 2, ("members", "not for a prior")),
     ("--name a --set kind=predictor", 2, ("data.labels", "--label")),
     ("--name a --set split.by=clusters", 2, ("--set split.by=clusters", "group:COLUMN")),

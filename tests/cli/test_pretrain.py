@@ -411,3 +411,30 @@ def test_what_would_fail_after_training_is_refused_before(
     assert len(outcome.stderr.splitlines()) == 1
     assert said in outcome.stderr
     assert not Path("runs").exists()
+
+
+def test_uniform_noise_from_training_to_designs(run, home: Path) -> None:
+    """The network is told the time unasked, and the card brings the decoding along."""
+    line = [*line_for("prior", "free", "varied.csv"), "--set", "process=uniform", "-q"]
+    assert run(*line, "--seed", 3).exit_code == 0
+    fields = card(home, "free")
+    assert fields["process"] == {"name": "uniform", "size": 4, "schedule": "quadratic"}
+    assert fields["architecture"]["time_conditioned"] is True
+    # Letters are 4:1:2:1; a prior that ignored that would need 2 bits a letter.
+    assert 1.5 < fields["metrics"]["test"]["bits_per_letter"] < 2
+    drawn = run("sample", "free", "-n", 3, "--seed", 1, "-q")
+    again = run("sample", "free", "-n", 3, "--seed", 1, "-q", "--set", "decoding=grid")
+    assert drawn.exit_code == 0
+    assert drawn.stdout == again.stdout
+    guided = run(
+        *("sample", "free", "-n", 3, "--seed", 1, "-q", "--length", 14, "--format", "csv"),
+        *("--method", "svdd", "--reward", "gc", "-o", "guided.csv", "--set", "steps=30"),
+    )
+    assert guided.exit_code == 0, guided.stderr
+    rows = list(csv.DictReader(Path("guided.csv").open()))
+    assert all(set(row["sequence"]) <= set("ACGT") for row in rows)
+    scored = run("score", "guided.csv", "--model", "free", "-q", "--format", "csv")
+    assert all(float(row["log_likelihood"]) < 0 for row in csv.DictReader(scored.stdout.split()))
+    refused = run("sample", "free", "-n", 1, "-q", "--set", "decoding=blocks")
+    assert refused.exit_code == 2
+    assert "decoding=blocks: with uniform noise every step may change every" in refused.stderr

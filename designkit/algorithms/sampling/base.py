@@ -13,117 +13,38 @@ them comparable and cheap:
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, Self
 
 from pydantic import Field
 
+from designkit.algorithms.sampling._advance import advance
 from designkit.algorithms.sampling._guess import shaped
-from designkit.algorithms.values.base import LoadModel, Objective, States
-from designkit.diffusion.base import Decoding, Transition, X0Function, certainty, predict_distinct
+from designkit.algorithms.sampling._parts import (
+    Children,
+    Designs,
+    Request,
+    Resample,
+    Select,
+    Tilt,
+    Value,
+    without_nan,
+)
+from designkit.algorithms.values.base import Objective, States
+from designkit.diffusion.base import Decoding, X0Function, certainty, predict_distinct
 from designkit.errors import Interrupted, UsageError
 from designkit.settings import Settings
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from designkit.algorithms.sampling._constrained_draw import Guard
     from designkit.diffusion.base import DiffusionProcess
     from designkit.models.base import DiffusionModel
     from designkit.randomness import Noise
 
+__all__ = ["Children", "Designs", "Request", "Sampler", "Select", "Tilt", "Value", "without_nan"]
+
 DEFAULT_STEPS = 128
-
-Tilt = Callable[[States, Transition], Transition]
-"""The states of a step and the model's law of it to the law that children are drawn from."""
-
-Value = Callable[[States], "Tensor"]
-"""N states to their values (N,) float64."""
-
-
-@dataclass(frozen=True)
-class Children:
-    """The children of A states, M each.
-
-    Attributes:
-        tokens: (A, M, L) int64.
-        values: (A, M) float64; NaN or -inf for "no score".
-        log_ratio: (A, M) float64, log of the model's probability of the step over the proposal's;
-            under constraints also of their chance to hold after the step over that before.
-        log_prob: (A, M) float64, log of the model's probability of the step.
-        rows: (A,) int64, the designs of the batch that the parents may become.
-        step: that made them.
-        last: whether they are finished.
-        noise: of the A parents, at this step.
-    """
-
-    tokens: Tensor
-    values: Tensor
-    log_ratio: Tensor
-    log_prob: Tensor
-    rows: Tensor
-    step: int
-    last: bool
-    noise: Noise
-
-
-Select = Callable[[Children], "Tensor"]
-"""Children to those that go on, (A,) int64 in 0..A*M-1: child m of parent a is a * M + m."""
-
-Resample = Callable[[int], "Tensor"]
-"""The step to the state that goes on in each place, (B,) int64."""
-
-
-def _no_models(reference: str) -> object:
-    raise UsageError(f"{reference}: there is no registry to load it from")
-
-
-@dataclass(frozen=True)
-class Request:
-    """Designs of one length that are decoded together.
-
-    Attributes:
-        length: letters of each design, L.
-        should_stop: asked before every step; True gives the batch up with ``Interrupted``.
-        load_model: from a reference of the registry to the model, for methods that need others.
-        given: (L,) int64 letters that every design has, -1 where one is to be found; None for none.
-        guard: constraints that every design satisfies; the letters that they fix are given too.
-    """
-
-    length: int
-    should_stop: Callable[[], bool] = lambda: False
-    load_model: LoadModel = _no_models
-    given: Tensor | None = None
-    guard: Guard | None = None
-
-    @property
-    def known(self) -> Tensor | None:
-        """(L,) letters that are given or fixed by constraints, -1 elsewhere; None for none."""
-        fixed = None if self.guard is None else self.guard.given
-        if self.given is None or fixed is None:
-            return fixed if self.given is None else self.given
-        return self.given.where(self.given >= 0, fixed)
-
-    @property
-    def free(self) -> int:
-        """Positions that are to be found."""
-        known = self.known
-        return self.length if known is None else int((known < 0).sum())
-
-
-@dataclass(frozen=True)
-class Designs:
-    """Finished designs.
-
-    Attributes:
-        tokens: (B, L) int64, no mask left.
-        columns: (B,) float64 each, what else the method says of a design.
-    """
-
-    tokens: Tensor
-    columns: Mapping[str, Tensor] = field(default_factory=dict)
 
 
 class Sampler(Settings):
@@ -139,7 +60,8 @@ class Sampler(Settings):
             learned conditionals; fewer steps draw several positions independently and bias the
             designs away from the model. By default the length, at most 128.
         decoding: ``blocks`` reveals a random order of positions in equal blocks; ``grid`` reveals
-            each position at its own random time, as published.
+            each position at its own random time, as published, or revises all positions where
+            noise is no mask. By default the process decides.
         order: which positions a step reveals: ``random`` ones, those with the highest
             ``confidence`` (the largest probability of a letter), or with the largest ``margin``
             between the two most probable letters.
@@ -149,7 +71,7 @@ class Sampler(Settings):
     """
 
     steps: int | None = Field(default=None, ge=1)
-    decoding: Decoding = "blocks"
+    decoding: Decoding | None = None
     order: Literal["random", "confidence", "margin"] = "random"
     denoiser_temperature: float = Field(default=1.0, gt=0)
     top_p: float = Field(default=1.0, gt=0, le=1)
@@ -239,6 +161,11 @@ class Sampler(Settings):
         shown = {name: value for name, value in fields.items() if usual.get(name) != value}
         return ", ".join(f"{name} {value}" for name, value in shown.items())
 
+    def suited(self, process: DiffusionProcess) -> Self:
+        """The settings with the decoding written out; see ``DiffusionProcess.decoding_for``."""
+        decoding = process.decoding_for(self.decoding, ordered=self.order != "random")
+        return self.model_copy(update={"decoding": decoding})
+
     def steps_for(self, length: int) -> int:
         """Number of steps for designs with so many letters to find.
 
@@ -317,9 +244,11 @@ class Sampler(Settings):
         predict = predict or partial(self.predict, model)
         known, guard = request.known, request.guard
         given = None if known is None else known.expand(len(rows), -1)
+        suited = self.suited(model.process)
         with torch.inference_mode():
-            steps = self.steps_for(request.free)
-            plan = model.process.plan(request.length, steps, self.decoding, noise, given)
+            steps, decoding = suited.steps_for(request.free), suited.decoding
+            assert decoding is not None
+            plan = model.process.plan(request.length, steps, decoding, noise, given)
             x_t = plan.start
             probs = predict_distinct(predict, x_t, plan.times[0])
             chance = torch.zeros_like(rows, dtype=torch.float64)
@@ -335,7 +264,7 @@ class Sampler(Settings):
                 if not everyone:
                     here = here.select(plan.changing(step).nonzero().squeeze(1))
                 if len(here.rows):
-                    there, parents = _advance(
+                    there, parents = advance(
                         model.process, here, candidates, value, needs_guess, select, tilt, guard
                     )
                     if everyone:
@@ -352,69 +281,4 @@ class Sampler(Settings):
             return x_t
 
 
-def _advance(
-    process: DiffusionProcess,
-    here: States,
-    candidates: int,
-    value: Value | None,
-    needs_guess: bool,
-    select: Select | None,
-    tilt: Tilt | None,
-    guard: Guard | None,
-) -> tuple[States, Tensor]:
-    """Propose, value, select: the states that follow A states, and the parent (A,) of each."""
-    import torch
-
-    step, plan, predict = here.step, here.plan, here.predict
-    last, time = step == plan.steps - 1, plan.times[step + 1]
-    law = process.transition(here.tokens, here.x_0_probs, plan, step)
-    proposal = law if tilt is None else tilt(here, law)
-    if guard is not None:
-        proposal = guard.transition(here, proposal)
-    letters = proposal.draw(here.noise, candidates)
-    children = proposal.write(here.tokens, letters)  # (A, M, L)
-    flat, count = children.flatten(0, 1), len(here.rows)
-    kept = torch.arange(count, device=flat.device) * candidates
-    guesses, chance = None, here.log_chance.repeat_interleave(candidates)
-    if last:
-        guesses = process.certain(flat)
-    elif needs_guess or candidates == 1:
-        guesses = predict_distinct(predict, flat, time)
-    if select is not None and value is not None:
-        parent = torch.arange(count, device=flat.device).repeat_interleave(candidates)
-        states = States(
-            tokens=flat,
-            x_0_probs=process.known(here.x_0_probs[parent], flat) if guesses is None else guesses,
-            rows=here.rows[parent],
-            step=step + 1,
-            plan=plan.rows(parent),
-            noise=here.noise.repeat(candidates),
-            predict=predict,
-            log_chance=chance,
-        )
-        log_prob = law.log_prob(letters)
-        log_ratio = torch.zeros_like(log_prob)
-        if proposal is not law:
-            log_ratio = log_prob - proposal.log_prob(letters)
-        if guard is not None:
-            states = guard.judge(states)
-            gain = states.log_chance - chance
-            # A state that cannot be completed has no child that can, and no weight to lose.
-            gain = gain.where(~chance.isneginf(), 0.0)
-            log_ratio, chance = log_ratio + gain.view(count, candidates), states.log_chance
-        values = value(states).where(~chance.isneginf(), -float("inf")).view(count, candidates)
-        kept = select(
-            Children(children, values, log_ratio, log_prob, here.rows, step, last, here.noise)
-        )
-    chosen = flat[kept]
-    probs = predict_distinct(predict, chosen, time) if guesses is None else guesses[kept]
-    there = replace(here, tokens=chosen, x_0_probs=probs, step=step + 1, log_chance=chance[kept])
-    return there, kept // candidates
-
-
 _LAW = ("order", "denoiser_temperature", "top_p")
-
-
-def without_nan(values: Tensor) -> Tensor:
-    """Values with NaN, "no score", as -inf: ``argmax`` and ``max`` would rank NaN first."""
-    return values.where(~values.isnan(), -float("inf"))

@@ -1,0 +1,76 @@
+"""One step of the decode loop."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from designkit.algorithms.sampling._parts import Children, Select, Tilt, Value
+from designkit.algorithms.values.base import States
+from designkit.diffusion.base import predict_distinct
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from designkit.algorithms.sampling._constrained_draw import Guard
+    from designkit.diffusion.base import DiffusionProcess
+
+
+def advance(
+    process: DiffusionProcess,
+    here: States,
+    candidates: int,
+    value: Value | None,
+    needs_guess: bool,
+    select: Select | None,
+    tilt: Tilt | None,
+    guard: Guard | None,
+) -> tuple[States, Tensor]:
+    """Propose, value, select: the states that follow A states, and the parent (A,) of each."""
+    import torch
+
+    step, plan, predict = here.step, here.plan, here.predict
+    last, time = step == plan.steps - 1, plan.times[step + 1]
+    law = process.transition(here.tokens, here.x_0_probs, plan, step)
+    proposal = law if tilt is None else tilt(here, law)
+    if guard is not None:
+        proposal = guard.transition(here, proposal)
+    letters = proposal.draw(here.noise, candidates)
+    children = proposal.write(here.tokens, letters)  # (A, M, L)
+    flat, count = children.flatten(0, 1), len(here.rows)
+    kept = torch.arange(count, device=flat.device) * candidates
+    guesses, chance = None, here.log_chance.repeat_interleave(candidates)
+    if last:
+        guesses = process.certain(flat)
+    elif needs_guess or candidates == 1:
+        guesses = predict_distinct(predict, flat, time)
+    if select is not None and value is not None:
+        parent = torch.arange(count, device=flat.device).repeat_interleave(candidates)
+        states = States(
+            tokens=flat,
+            x_0_probs=process.known(here.x_0_probs[parent], flat) if guesses is None else guesses,
+            rows=here.rows[parent],
+            step=step + 1,
+            plan=plan.rows(parent),
+            noise=here.noise.repeat(candidates),
+            predict=predict,
+            log_chance=chance,
+        )
+        log_prob = law.log_prob(letters)
+        log_ratio = torch.zeros_like(log_prob)
+        if proposal is not law:
+            log_ratio = log_prob - proposal.log_prob(letters)
+        if guard is not None:
+            states = guard.judge(states)
+            gain = states.log_chance - chance
+            # A state that cannot be completed has no child that can, and no weight to lose.
+            gain = gain.where(~chance.isneginf(), 0.0)
+            log_ratio, chance = log_ratio + gain.view(count, candidates), states.log_chance
+        values = value(states).where(~chance.isneginf(), -float("inf")).view(count, candidates)
+        kept = select(
+            Children(children, values, log_ratio, log_prob, here.rows, step, last, here.noise)
+        )
+    chosen = flat[kept]
+    probs = predict_distinct(predict, chosen, time) if guesses is None else guesses[kept]
+    there = replace(here, tokens=chosen, x_0_probs=probs, step=step + 1, log_chance=chance[kept])
+    return there, kept // candidates
