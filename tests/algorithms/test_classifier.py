@@ -91,6 +91,12 @@ def test_what_was_tried_is_not_computed_again() -> None:
     assert objective.rows <= 10 * rewards
 
 
+def test_rewards_that_only_finished_states_take_are_announced() -> None:
+    method = Classifier(temperature=0.3, value={"name": "learned", "model": "any"})
+    # Every letter of the last position, and what is kept of none of them.
+    assert method.calls_per_design(L, K) == (L, K)
+
+
 def test_remembering_does_not_change_the_designs(monkeypatch: pytest.MonkeyPatch) -> None:
     first = draw(Classifier(temperature=0.3), 200)
     monkeypatch.setattr(Classifier, "guesses", lambda self, model: None)

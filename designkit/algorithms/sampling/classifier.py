@@ -70,4 +70,6 @@ class Classifier(GradientGuided, CandidateSampler):
         denoiser, reward = CandidateSampler.calls_per_design(self, length, letters)
         steps, value, tried = self.steps_for(length), self.estimator(), length * letters
         own = max(value.denoiser_rows(left) for left in range(steps + 1)) + value.needs_guess
-        return denoiser + tried * own, reward + tried * value.reward_rows
+        # The last of them are finished: where positions are decided one by one, K at most.
+        reward += tried * value.reward_rows + letters * value.final_reward_rows
+        return denoiser + tried * own, reward
