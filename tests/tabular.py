@@ -371,4 +371,13 @@ def half_way(model: DiffusionModel, tokens: Tensor) -> States:
     plan = model.process.plan(length, length, "blocks", noise)
     with torch.no_grad():
         probs = model.predict_x_0(tokens, plan.times[1].float().expand(count))
-    return States(tokens, probs, noise.item, 1, plan, noise, model.predict_x_0)
+    return States(
+        tokens,
+        probs,
+        noise.item,
+        1,
+        plan,
+        noise,
+        model.predict_x_0,
+        torch.zeros(len(tokens), dtype=torch.float64),
+    )

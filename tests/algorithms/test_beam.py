@@ -102,7 +102,16 @@ def test_looking_ahead_to_the_end_sees_the_best_completion() -> None:
     model, noise = WORLD.model(), noise_for(0, 2)
     plan = model.process.plan(4, 2, "blocks", noise, tokens.where(tokens < 4, -1))
     probs = model.predict_x_0(tokens, plan.times[0].float().expand(2)).detach()
-    states = States(tokens, probs, noise.item, 0, plan, noise, model.predict_x_0)
+    states = States(
+        tokens,
+        probs,
+        noise.item,
+        0,
+        plan,
+        noise,
+        model.predict_x_0,
+        torch.zeros(len(tokens), dtype=torch.float64),
+    )
     value = Valuer(PosteriorMean(), WORLD.objective(REWARDS), 0.0)
     exact = WORLD.soft_values(REWARDS, 0.0)[places(tokens, 5).numpy()]
     with torch.no_grad():

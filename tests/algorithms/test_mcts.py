@@ -44,6 +44,7 @@ def test_other_backups_have_other_limits() -> None:
     np.testing.assert_allclose(root_values(best, 40), REWARDS.max(), atol=1e-9)
 
 
+@pytest.mark.slow
 def test_outcomes_are_drawn_without_putting_back() -> None:
     letters = np.array([[0.5, 0.3, 0.2], [0.1, 0.2, 0.7]])
     rows = 30_000
@@ -93,6 +94,7 @@ def evaluations(world: World, rewards: Law, method: MCTS, seed: int) -> int:
     return objective.found_at
 
 
+@pytest.mark.slow
 def test_the_best_of_256_is_found_with_fewer_evaluations_than_by_chance() -> None:
     """Random search without repeats needs 128.5 on average, whatever the rewards.
 

@@ -36,7 +36,16 @@ def given(masked: int, repeats: int, model: DiffusionModel) -> States:
     plan = model.process.plan(4, max(1, masked), "blocks", noise, known)
     step = 0 if masked else plan.steps
     probs = model.predict_x_0(tokens, plan.times[step].float().expand(len(tokens))).detach()
-    return States(tokens, probs, noise.item, step, plan, noise, model.predict_x_0)
+    return States(
+        tokens,
+        probs,
+        noise.item,
+        step,
+        plan,
+        noise,
+        model.predict_x_0,
+        torch.zeros(len(tokens), dtype=torch.float64),
+    )
 
 
 def values(kind: ValueEstimator, masked: int, repeats: int, temperature: float) -> np.ndarray:
@@ -87,6 +96,7 @@ def test_temperature_zero_is_the_best_possible_completion() -> None:
         assert (found >= sure - 1e-12).all()
 
 
+@pytest.mark.slow
 def test_svdd_with_roll_outs_draws_the_target() -> None:
     def excess(value: object) -> float:
         method = SVDD(candidates=20, temperature=TEMPERATURE, value=value)

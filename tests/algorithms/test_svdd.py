@@ -128,11 +128,11 @@ def test_many_candidates_and_the_exact_value_draw_the_target(temperature: float)
     target = WORLD.tilted(REWARDS, temperature)
     excess = []
     for candidates in (10, 50, 200):
-        count = 4000 if candidates == 200 else 10_000
+        count = 2000 if candidates == 200 else 6000
         drawn = sample(exact_svdd(WORLD, REWARDS, temperature, candidates), count)
         excess.append(tv_excess(drawn, target))
         exact = law_of(candidates, temperature, temperature) if candidates < 200 else target
-        assert abs(tv_excess(drawn, exact)) < 0.01
+        assert abs(tv_excess(drawn, exact)) < 0.02
     assert excess[-1] < 0.02
     if temperature < 1:
         assert excess[0] > excess[1] + 0.01 > excess[2] + 0.01

@@ -89,7 +89,9 @@ CASES: list[tuple[dict[str, object], Callable[[str], bool]]] = [
 ]
 
 
-@pytest.mark.parametrize(("settings", "holds"), CASES, ids=lambda case: str(case)[:50])
+@pytest.mark.parametrize(
+    ("settings", "holds"), CASES, ids=lambda case: str(case)[:50] if isinstance(case, dict) else ""
+)
 def test_exactly_the_right_sequences_pass(
     settings: dict[str, object], holds: Callable[[str], bool]
 ) -> None:
