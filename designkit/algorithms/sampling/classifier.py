@@ -64,12 +64,16 @@ class Classifier(GradientGuided, CandidateSampler):
         return chained(GuidedSampler.tilt(self, model, request, value), own)
 
     def calls_per_design(self, length: int, letters: int = 4) -> tuple[int, int]:
-        """Every letter of every position is a state that is valued, besides what is kept."""
+        """Every letter of every position is a state that is valued, besides what is kept.
+
+        On a grid, where letters may be revised in every step, of every step.
+        """
         if self.form == "first_order":
             return super().calls_per_design(length, letters)
         denoiser, reward = CandidateSampler.calls_per_design(self, length, letters)
         steps, value, tried = self.steps_for(length), self.estimator(), length * letters
         own = max(value.denoiser_rows(left) for left in range(steps + 1)) + value.needs_guess
         # The last of them are finished: where positions are decided one by one, K at most.
+        tried *= steps if self.decoding == "grid" else 1
         reward += tried * value.reward_rows + letters * value.final_reward_rows
         return denoiser + tried * own, reward

@@ -92,6 +92,7 @@ class MCTS(GuidedSampler):
         import torch
 
         assert reward is not None
+        self.suited(model.process)
         if self.order != "random":
             raise UsageError("mcts reveals positions in a random order: leave order as it is")
         with torch.inference_mode():
@@ -137,8 +138,8 @@ class Search:
         import torch
 
         device, size = noise.item.device, settings.designs
-        decoding = settings.suited(model.process).decoding
-        assert decoding is not None
+        settings = settings.suited(model.process)
+        assert settings.decoding is not None
         self.steps = settings.steps_for(request.free)
         self._settings, self._reward, self._process = settings, reward, model.process
         self._value = settings.estimator().prepared(model, request.load_model)
@@ -148,7 +149,9 @@ class Search:
         self._rows = torch.arange(len(self._noise.item), device=device)
         known, self._guard = request.known, request.guard
         given = None if known is None else known.expand(len(self._rows), -1)
-        self._plan = model.process.plan(request.length, self.steps, decoding, self._noise, given)
+        self._plan = model.process.plan(
+            request.length, self.steps, settings.decoding, self._noise, given
+        )
         start, time = self._plan.start, self._plan.times[0]
         probs = predict_distinct(self._predict, start, time)
         plan = self._plan.counted_from(torch.zeros_like(self._rows))
