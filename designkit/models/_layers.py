@@ -24,8 +24,7 @@ class Conv(nn.Module):
     def __init__(self, channels_in: int, channels_out: int, kernel: int, dilation: int = 1):
         super().__init__()
         conv = nn.Conv1d(channels_in, channels_out, kernel)
-        # (C_out, C_in, kernel), channels last in memory as the kernels read it: no copy in a call.
-        self.weight = nn.Parameter(conv.weight.detach().mT.contiguous().mT)
+        self.weight = conv.weight  # (C_out, C_in, kernel)
         self.bias = conv.bias
         self.dilation = dilation
 
