@@ -171,8 +171,8 @@ def test_one_letter_and_one_design(
     [
         ("cnn", "blocks", 5),
         ("cnn", "grid", 9),
-        ("transformer", "blocks", 5),
-        ("transformer", "grid", 9),
+        pytest.param("transformer", "blocks", 5, marks=pytest.mark.slow),
+        pytest.param("transformer", "grid", 9, marks=pytest.mark.slow),
         ("uniform", "grid", 4),
     ],
 )

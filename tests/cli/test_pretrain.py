@@ -431,7 +431,7 @@ def test_uniform_noise_from_training_to_designs(run, home: Path) -> None:
         *("--method", "svdd", "--reward", "gc", "-o", "guided.csv", "--set", "steps=30"),
     )
     assert guided.exit_code == 0, guided.stderr
-    rows = list(csv.DictReader(Path("guided.csv").open()))
+    rows = list(csv.DictReader(Path("guided.csv").read_text().splitlines()))
     assert all(set(row["sequence"]) <= set("ACGT") for row in rows)
     scored = run("score", "guided.csv", "--model", "free", "-q", "--format", "csv")
     assert all(float(row["log_likelihood"]) < 0 for row in csv.DictReader(scored.stdout.split()))
