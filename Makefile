@@ -78,7 +78,7 @@ types: $(VENV)/.installed-dev
 	$(BIN)/mypy -p designkit
 
 test: $(VENV)/.installed-dev ## The default test suite.
-	$(BIN)/pytest -q
+	$(BIN)/pytest -q -n auto --dist loadfile
 
 docs: $(VENV)/.installed ## Write docs/cli.md and docs/builtin-rewards.md anew from the program.
 	$(BIN)/python docs/_generate_cli.py
