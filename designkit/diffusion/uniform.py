@@ -42,6 +42,9 @@ if TYPE_CHECKING:
 _NOISE_SHARES = (1e-9, 1 - 1e-6)
 """Nearer to 0 or 1 shares of noise are not drawn; their part of the NELBO is lost in rounding."""
 
+_LEAST_PROBABILITY = 1e-200
+"""Of a letter that x_t does not show, in the place of 0 at t = 0, where the guess is 0 too."""
+
 _LIKELIHOOD_SEED = 0
 """The noise of likelihood estimates is the same for every sequence and every model."""
 
@@ -96,7 +99,8 @@ class Uniform(DiffusionProcess):
         """Law of x_s: the mixture over x_0 of q(x_s | x_t, x_0), see the top of this file."""
         alpha_s, alpha_t = self.alpha(s.double()), self.alpha(t.double())
         within = self._law(x_t, alpha_t / alpha_s)  # q(x_t | x_s) of every x_s
-        return within * self._noised(x_0_probs / self._law(x_t, alpha_t), alpha_s)
+        shown = self._law(x_t, alpha_t).clamp(min=_LEAST_PROBABILITY)
+        return within * self._noised(x_0_probs / shown, alpha_s)
 
     def loss(
         self, denoiser: LogitsFunction, x_0: Tensor, noise: Noise, valid: Tensor | None = None
@@ -214,12 +218,14 @@ class Uniform(DiffusionProcess):
     def _law(self, tokens: Tensor, alpha: Tensor) -> Tensor:
         """q(x_t = j | x_0) of all j for tokens x_0, or q(x_t | x_0 = j) for tokens x_t: (B, L, K).
 
-        Both are alpha [same] + (1 - alpha) / K, as the noise is symmetric.
+        Both are alpha [same] + (1 - alpha) / K, as the noise is symmetric. Tokens (B, L) may be
+        one-hots or probabilities (B, L, K) too.
         """
         import torch.nn.functional as functional
 
         share = alpha[:, None, None]
-        return share * functional.one_hot(tokens, self.size) + (1 - share) / self.size
+        shown = functional.one_hot(tokens, self.size) if tokens.ndim == 2 else tokens
+        return share * shown + (1 - share) / self.size
 
     def _noised(self, weights: Tensor, alpha: Tensor) -> Tensor:
         """Weights of letters (B, L, K) after noise that leaves a share ``alpha`` (B,) of signal."""

@@ -40,7 +40,7 @@ DECODINGS: list[tuple[str, str | None, int | None]] = [
     ("cnn", "grid", 5),
     ("cnn", "grid", 30),
     ("uniform", None, None),
-    ("uniform", "grid", 30),
+    ("uniform", "grid", 8),
 ]
 both_kinds_of_noise = pytest.mark.parametrize("network", ["cnn", "uniform"])
 pytestmark = pytest.mark.parametrize("name", plugins.names("designkit.samplers"))
@@ -282,14 +282,17 @@ CONSTRAINTS: dict[str, dict[str, Any]] = {
 }
 
 
-@pytest.mark.parametrize("case", CONSTRAINTS)
+@pytest.mark.parametrize(
+    ("case", "network"), [*((case, "cnn") for case in CONSTRAINTS), ("all", "uniform")]
+)
 def test_constraints_hold_for_every_design(
-    name: str, case: str, monkeypatch: pytest.MonkeyPatch
+    name: str, case: str, network: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     constraints = ConstraintSettings(**CONSTRAINTS[case]).compile(DNA, LENGTH)
     assert constraints is not None
     fixed = torch.tensor([-1 if token is None else token for token in constraints.fixed])
-    prior, method = model(), sampler(name)
+    prior = model(network)
+    method = sampler(name).suited(prior.process)
     predict = prior.predict_x_0
 
     def watched(x_t: Tensor, t: Tensor, *further: Any, **options: Any) -> Tensor:
@@ -304,20 +307,20 @@ def test_constraints_hold_for_every_design(
     for sequence in DNA.decode(tokens):
         assert not constraints.violations(sequence)
     # Steps are those of the letters to be found.
-    if name != "mcts":  # several iterations a step
+    if name != "mcts" and network == "cnn":  # several iterations a step; tries of all positions
         assert prior.counter.calls <= method.steps_for(constraints.free)
     rows, _ = method.calls_per_design(constraints.free)
     assert prior.counter.rows <= rows * len(tokens)
     alone = populations(noise_for(11, 1, start=2), method.population)
     assert torch.equal(
-        method.sample(model(), engine(), request, alone).tokens,
+        method.sample(model(network), engine(), request, alone).tokens,
         tokens[2 * method.population : 3 * method.population],
     )
 
 
 def test_uniform_noise_has_no_blocks_and_no_order(name: str) -> None:
     for settings in ({"decoding": "blocks"}, {"order": "margin"}):
-        with pytest.raises(UsageError, match=r"uniform noise .* leave it out \(decoding=grid"):
+        with pytest.raises(UsageError, match=r"uniform noise .* leave it out|leave order as it is"):
             sample(name, noise_for(9, 1), network="uniform", **settings)
     assert sampler(name).suited(Uniform(size=4)).decoding == "grid"
     assert sampler(name).suited(Masked(size=4)).decoding == "blocks"

@@ -88,6 +88,25 @@ def test_guess_is_the_posterior_of_the_clean_letter(schedule: str, time: float) 
     torch.testing.assert_close(guess.double(), world.posteriors(time), atol=1e-5, rtol=1e-4)
 
 
+def test_guess_of_relaxed_tokens() -> None:
+    """One-hots give what their tokens give, and the guess has derivatives by them."""
+    process, t = Uniform(size=K), torch.full((STATES,), 0.6)
+    draw = torch.Generator().manual_seed(1)
+    logits = torch.randn(STATES, L, K, generator=draw, dtype=torch.float64)
+    one_hot = torch.nn.functional.one_hot(WORLD.clean, K).double()
+    guess = process.x_0_probs(logits, WORLD.clean, t)
+    torch.testing.assert_close(process.x_0_probs(logits, one_hot, t), guess)
+    relaxed = torch.rand(2, L, K, generator=draw, dtype=torch.float64).requires_grad_()
+    assert torch.autograd.gradcheck(lambda x: process.x_0_probs(logits[:2], x, t[:2]), relaxed)
+
+
+def test_a_finished_state_stays_as_it_is() -> None:
+    process, now = Uniform(size=K), torch.zeros(STATES, dtype=torch.float64)
+    certain = process.certain(WORLD.clean)
+    still = process.posterior(WORLD.clean, certain, now, now)
+    torch.testing.assert_close(still, certain.double())
+
+
 def test_clean_letters_are_certain() -> None:
     process = Uniform(size=K)
     logits = torch.randn(STATES, L, K, generator=torch.Generator().manual_seed(0))
