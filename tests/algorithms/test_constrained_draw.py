@@ -57,13 +57,13 @@ def half_known(constraints: Constraints, seed: int, rows: int) -> Tensor:
     return torch.from_numpy(np.where(hidden, WORLD.size, tokens))
 
 
-def states_and_law(tokens: Tensor, seed: int) -> tuple[States, Transition]:
+def states_and_law(tokens: Tensor, seed: int, width: int = 2) -> tuple[States, Transition]:
     """An arbitrary guess of states, and a step that reveals two positions, or fewer."""
     model = WORLD.model()
     logits = torch.from_numpy(np.random.default_rng(seed).normal(size=(*tokens.shape, WORLD.size)))
     probs = model.process.known((2 * logits).softmax(-1), tokens)
     masked = tokens == WORLD.size
-    positions = (~masked).long().argsort(dim=1, stable=True)[:, :2]
+    positions = (~masked).long().argsort(dim=1, stable=True)[:, :width]
     probs_there = probs.gather(1, positions[..., None].expand(-1, -1, WORLD.size))
     noise = noise_for(seed, len(tokens))
     plan = model.process.plan(WORLD.length, 2, "blocks", noise)
@@ -74,25 +74,28 @@ def states_and_law(tokens: Tensor, seed: int) -> tuple[States, Transition]:
 
 @pytest.mark.parametrize("case", CASES)
 @pytest.mark.parametrize("is_tilted", [False, True])
-def test_the_law_of_a_step_is_the_conditional_law(case: str, is_tilted: bool) -> None:
+@pytest.mark.parametrize("width", [1, 2, 4])
+def test_the_law_of_a_step_is_the_conditional_law(case: str, is_tilted: bool, width: int) -> None:
     constraints = compiled(case)
     guard, good = Guard(constraints), satisfying(constraints)
     tokens = half_known(constraints, 0, 12)
-    states, law = states_and_law(tokens, 1)
+    states, law = states_and_law(tokens, 1, width)
     probs = states.x_0_probs.clone()
     if is_tilted:  # the law of this step's positions differs from the guess
         law = law.tilted(torch.randn(law.probs.shape, dtype=torch.float64))
         for row, place in law.open.nonzero().tolist():
             probs[row, law.positions[row, place]] = law.probs[row, place]
     constrained = guard.transition(states, law)
-    letters = torch.cartesian_prod(torch.arange(4), torch.arange(4)).expand(len(tokens), -1, -1)
-    found = constrained.log_prob(letters).exp()  # (12, 16)
+    assert isinstance(constrained, ConstrainedTransition) == (width > 1 and case != "letters")
+    words = torch.cartesian_prod(*[torch.arange(4)] * width).view(-1, width)
+    letters = words.expand(len(tokens), -1, -1)
+    found = constrained.log_prob(letters).exp()  # (12, 4^width)
     clean = WORLD.clean.numpy()
     for row in range(len(tokens)):
         weight = np.prod(probs[row].numpy()[np.arange(4), clean], axis=1) * good
-        for choice in range(16):
+        for choice in range(len(words)):
             agrees = np.ones(len(clean), dtype=bool)
-            for place in range(2):
+            for place in range(width):
                 if law.open[row, place]:
                     position = int(law.positions[row, place])
                     agrees &= clean[:, position] == int(letters[row, choice, place])
@@ -194,7 +197,7 @@ def test_populations_are_exact_under_constraints(case: str, kind: Any) -> None:
     )
     restricted = WORLD.law * satisfying(constraints)
     exact = restricted * np.exp(REWARDS / 0.7)
-    particles, populations = 128, 80
+    particles, populations = 128, 120
     settings = {"candidates": 3} if kind is NestedIS else {}
     method = kind(particles=particles, temperature=0.7, **settings)
     # Letters that are fixed are given to the model: all is said of the law with these letters.

@@ -7,10 +7,12 @@ a constraint C it draws them from
 
 the law of the revealed letters if all masked letters were drawn from pi until C held: no letter is
 revealed that leaves no way out. For forbidden words C is a finite automaton, and both probabilities
-are sums over its states, position by position (the forward-backward algorithm; for automata as
-constraints of generation: Zhang et al. 2023, arXiv 2304.07438). Where the guess were the law of the
-model, designs would follow the model restricted to C. It is not, and weights correct that: a path
-of steps has the weight prod p(x_s | x_t) / q(x_s | x_t) under the restricted law.
+are sums over its states, position by position (for automata as constraints of generation: Zhang et
+al. 2023, arXiv 2304.07438). A step that reveals one position draws from the law of its letter, a
+sum over all letters before and after it; a step that reveals several draws whole sequences and
+keeps its own positions. Where the guess were the law of the model, designs would follow the model
+restricted to C. It is not, and weights correct that: a path of steps has the weight
+prod p(x_s | x_t) / q(x_s | x_t) under the restricted law.
 
 Shares of letters, such as GC, are no automaton of few states: states that cannot be completed are
 given no weight, and finished designs that are outside the bounds are to be drawn again.
@@ -18,11 +20,12 @@ given no weight, and finished designs that are outside the bounds are to be draw
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from designkit.diffusion.base import Transition, categorical
+from designkit.algorithms.sampling._automaton_scan import LEAST_WEIGHT, Scan
+from designkit.diffusion.base import Transition
 
 if TYPE_CHECKING:
     import torch
@@ -31,13 +34,6 @@ if TYPE_CHECKING:
     from designkit.algorithms.values.base import States
     from designkit.constraints import Constraints
     from designkit.randomness import Noise
-
-_LEAST_WEIGHT = 1e-20
-"""Of an allowed letter whose probability is 0, or was rounded to it: drawn where nothing else is
-left. Weights are the model's own probability over the proposal's, hence right in any case."""
-
-_LEAST_SUM = 1e-280
-"""Of the ways on from a state that has any, relative to the state with the most."""
 
 
 class Guard:
@@ -65,14 +61,8 @@ class Guard:
         fixed = [-1 if token is None else token for token in constraints.fixed]
         is_fixed = constraints.free < constraints.length
         self.given = torch.tensor(fixed, device=device) if is_fixed else None
-        # Dead is one more state, the last.
         automaton = constraints.automaton
-        self._states = automaton.states if automaton is not None else 0
-        tables = automaton.tables if automaton is not None else ()
-        self._next = [
-            torch.tensor([*table, [-1] * size], device=device) % (self._states + 1)
-            for table in tables
-        ]
+        self._scan = Scan(automaton, constraints.frames, device) if automaton is not None else None
 
     def judge(self, states: States) -> States:
         """States with their own ``log_chance``, and a guess of allowed letters alone.
@@ -82,8 +72,9 @@ class Guard:
         """
         chance = states.log_chance
         if not _is_revised(states):
-            chance = self._sums(self._weights(states.tokens, states.x_0_probs))[0]
-            chance = chance.where(self.may_hold(states.tokens), -float("inf"))
+            tokens = states.tokens
+            chance = self.log_total(tokens, states.x_0_probs, tokens >= self._size)
+            chance = chance.where(self.may_hold(tokens), -float("inf"))
 
         def predict(x_t: Tensor, t: Tensor) -> Tensor:
             return self._restricted(states.predict(x_t, t), x_t)
@@ -94,7 +85,7 @@ class Guard:
     def _restricted(self, probs: Tensor, tokens: Tensor) -> Tensor:
         """A guess (N, L, K) of states (N, L) without letters that are not allowed."""
         unknown = (tokens >= self._size)[..., None]
-        weights = probs.clamp(min=_LEAST_WEIGHT) * self._allowed
+        weights = probs.clamp(min=LEAST_WEIGHT) * self._allowed
         return (weights / weights.sum(-1, keepdim=True)).where(unknown, probs)
 
     def transition(self, here: States, law: Transition) -> Transition:
@@ -107,22 +98,32 @@ class Guard:
         Returns:
             A law of letters that are never changed again; otherwise ``law`` itself.
         """
-        if _is_revised(replace(here, step=here.step + 1)):
+        import torch
+
+        if _is_revised(replace(here, step=here.step + 1)) or law.positions.shape[1] == 0:
             return law
-        index = law.positions[..., None].expand(-1, -1, self._size)
-        told = law.open[..., None]
-        probs = law.probs.to(here.x_0_probs.dtype).where(told, here.x_0_probs.gather(1, index))
-        opened = (here.tokens >= self._size).scatter(
-            1, law.positions, law.open | (here.tokens.gather(1, law.positions) >= self._size)
-        )
-        weights = self._weights(here.tokens, here.x_0_probs.scatter(1, index, probs), opened)
-        if not self._states:
-            own = weights.gather(1, index)
+        if self._scan is None:
+            own = law.probs.double().clamp(min=LEAST_WEIGHT) * self._allowed[law.positions]
             return replace(law, probs=own / own.sum(-1, keepdim=True))
-        log_total, sums = self._sums(weights)
-        return ConstrainedTransition(
-            law.positions, law.probs, law.open, self, weights, sums, log_total
+        index = law.positions[..., None].expand(-1, -1, self._size)
+        guess, told = here.x_0_probs.double(), law.open[..., None]
+        guess = guess.scatter(1, index, law.probs.double().where(told, guess.gather(1, index)))
+        shown = here.tokens.gather(1, law.positions) >= self._size
+        unknown = (here.tokens >= self._size).scatter(1, law.positions, law.open | shown)
+        if law.positions.shape[1] > 1:
+            return ConstrainedTransition(
+                law.positions, law.probs, law.open, self, here.tokens, guess, unknown
+            )
+        assert self._scan is not None
+        own = torch.cat(
+            [
+                self._scan.letters(weights, law.positions[rows])
+                for rows, weights in self._weights(here.tokens, guess, unknown)
+            ]
         )
+        total = own.sum(-1, keepdim=True)
+        # Of a state that cannot be completed no letter is better than another.
+        return replace(law, probs=(own / total).where(total > 0, law.probs.double()))
 
     def may_hold(self, tokens: Tensor) -> Tensor:
         """(N,) bool, whether shares of letters can still come to lie within their bounds.
@@ -157,50 +158,49 @@ class Guard:
 
         places = torch.arange(tokens.shape[1], device=tokens.device)
         good = self._allowed[places, tokens].all(1) & self.may_hold(tokens)
-        if self._states:
+        if self._scan is not None:
             state = torch.zeros_like(tokens[:, 0])
-            for place, frame in enumerate(self.constraints.frames):
-                state = self._next[frame][state, tokens[:, place]]
-            good &= state < self._states
+            for place, frame in enumerate(self._scan.frames):
+                state = self._scan.tables[frame][state, tokens[:, place]]
+            good &= state < self._scan.dead
         return good
 
-    def _weights(self, tokens: Tensor, probs: Tensor, unknown: Tensor | None = None) -> Tensor:
-        """Weights (N, L, K) float64 of letters: the guess of allowed ones, one-hot where known."""
-        import torch.nn.functional as functional
-
-        unknown = tokens >= self._size if unknown is None else unknown
-        one_hot = functional.one_hot(tokens, self._size + 1)[..., :-1].double()
-        guess = probs.double().clamp(min=_LEAST_WEIGHT)
-        return guess.where(unknown[..., None], one_hot) * self._allowed
-
-    def _sums(self, weights: Tensor) -> tuple[Tensor, Sequence[Tensor]]:
-        """Total weight of the sequences that satisfy letters and words.
+    def log_total(self, tokens: Tensor, probs: Tensor, unknown: Tensor) -> Tensor:
+        """Log of the weight (N,) of all sequences that satisfy letters and words.
 
         Args:
-            weights: (N, L, K) float64 of the letters.
-
-        Returns:
-            Its log (N,), and before each position and at the end (N, S + 1), up to a factor of the
-            row: the weight of all ways to go on from each state.
+            tokens: (N, L), what is known.
+            probs: (N, L, K) the guess of the rest.
+            unknown: (N, L) bool, what the guess is of.
         """
         import torch
 
-        if not self._states:
-            return weights.sum(-1).log().sum(1), ()
-        rows, length, _ = weights.shape
-        ahead = weights.new_ones(rows, self._states + 1)
-        ahead[:, -1] = 0
-        sums, scales = [ahead], []
-        flat = [table.flatten() for table in self._next]
-        for place in reversed(range(length)):
-            following = ahead.index_select(1, flat[self.constraints.frames[place]])
-            ahead = (following.view(rows, -1, self._size) * weights[:, None, place]).sum(-1)
-            scale = ahead.amax(1, keepdim=True)
-            scales.append(scale)
-            ahead = ahead / scale.clamp(min=_LEAST_SUM)
-            ahead = ahead.clamp(min=_LEAST_SUM).where(ahead > 0, 0.0)
-            sums.append(ahead)
-        return torch.cat([*scales, ahead[:, :1]], 1).log().sum(1), sums[::-1]
+        totals = []
+        for _, weights in self._weights(tokens, probs, unknown):
+            if self._scan is None:
+                totals.append(weights.sum(1).log().sum(0))
+            else:
+                totals.append(self._scan.log_total(weights))
+        return torch.cat(totals)
+
+    def _weights(
+        self, tokens: Tensor, probs: Tensor, unknown: Tensor
+    ) -> Iterator[tuple[slice, Tensor]]:
+        """Rows, some at a time, and the weights (L, K, n) of their letters.
+
+        The guess of allowed letters where a position is unknown, one-hot where it is known.
+        """
+        import torch
+
+        count, length = tokens.shape
+        number = torch.arange(self._size, device=tokens.device)
+        most = count if self._scan is None else self._scan.rows
+        for first in range(0, count, most):
+            rows = slice(first, first + most)
+            one_hot = (tokens[rows, :, None] == number).to(probs.dtype)
+            weights = probs[rows].clamp(min=LEAST_WEIGHT).where(unknown[rows, :, None], one_hot)
+            weights = weights.mul_(self._allowed).flatten(1).T.contiguous()
+            yield rows, weights.view(length, self._size, -1).double()
 
 
 def _is_revised(states: States) -> bool:
@@ -210,49 +210,62 @@ def _is_revised(states: States) -> bool:
 
 @dataclass(frozen=True)
 class ConstrainedTransition(Transition):
-    """A step's law, conditioned on an automaton that reads all positions.
+    """A step's law of several positions, conditioned on an automaton that reads all positions.
 
     Attributes:
         guard: holds the automaton.
-        weights: (A, L, K) float64 of the letters of all positions.
-        sums: L + 1 of (A, S + 1), the weight of the ways to go on from each state.
-        log_total: (A,) log of the weight of all sequences.
+        tokens: (A, L), what is known.
+        guess: (A, L, K) float64 of the rest.
+        unknown: (A, L) bool, what the guess is of.
     """
 
     guard: Guard
-    weights: Tensor
-    sums: Sequence[Tensor]
-    log_total: Tensor
+    tokens: Tensor
+    guess: Tensor
+    unknown: Tensor
 
     def draw(self, noise: Noise, candidates: int, purpose: str = "token") -> Tensor:
         """Whole sequences that satisfy the constraints; the step keeps its own positions."""
         import torch
 
-        rows, length, size = self.weights.shape
+        length = self.tokens.shape[1]
         uniform = noise.uniform(purpose, length, candidates)  # (A, M, L)
-        state = uniform.new_zeros(rows, candidates, dtype=torch.int64)
+        sequences = torch.cat(
+            [
+                self._sequences(weights, uniform[rows].permute(2, 1, 0))
+                for rows, weights in self.guard._weights(self.tokens, self.guess, self.unknown)
+            ]
+        )
+        return sequences.gather(-1, self.positions[:, None].expand(-1, candidates, -1))
+
+    def _sequences(self, weights: Tensor, uniform: Tensor) -> Tensor:
+        """Sequences (n, M, L) of rows whose letters weigh (L, K, n), by numbers (L, M, n)."""
+        import torch
+
+        scan = self.guard._scan
+        assert scan is not None
+        sums, size = scan.ahead(weights), weights.shape[1]
+        flat, across = scan.tables.flatten(1), scan.tables.transpose(1, 2).contiguous()
+        state = uniform.new_zeros(uniform.shape[1:], dtype=torch.int64)  # (M, n)
         letters = []
-        for place, frame in enumerate(self.guard.constraints.frames):
-            following = self.guard._next[frame][state]  # (A, M, K)
-            ahead = self.sums[place + 1].gather(1, following.flatten(1)).view(following.shape)
-            letter = categorical(ahead * self.weights[:, None, place], uniform[..., place])
+        for place, frame in enumerate(scan.frames):
+            following = across[frame].index_select(1, state.flatten()).view(-1, state.shape[1])
+            ways = sums[place + 1].gather(0, following).view(size, *state.shape)
+            upto = ways.mul_(weights[place][:, None]).cumsum(0)  # inversion, see ``categorical``
             # Only a state that breaks the constraints already has no way to go on.
-            letter = letter.clamp(max=size - 1)
-            state = following.gather(-1, letter[..., None]).squeeze(-1)
+            letter = (upto <= uniform[place] * upto[-1]).sum(0).clamp(max=size - 1)
+            state = flat[frame].take(state * size + letter)
             letters.append(letter)
-        index = self.positions[:, None].expand(-1, candidates, -1)
-        return torch.stack(letters, -1).gather(-1, index)
+        return torch.stack(letters).permute(2, 1, 0)
 
     def log_prob(self, letters: Tensor) -> Tensor:
         """Log-probability of the letters (A, M, P) of each candidate, (A, M) float64."""
-        import torch.nn.functional as functional
-
-        candidates, size = letters.shape[1], self.weights.shape[-1]
-        index = self.positions[..., None].expand(-1, -1, size)
-        own = self.weights.gather(1, index)[:, None]
-        taken = own * functional.one_hot(letters, size)  # (A, M, P, K)
-        taken = taken.where(self.open[:, None, :, None], own)
-        weights = self.weights[:, None].repeat(1, candidates, 1, 1)
-        weights = weights.scatter(2, index[:, None].expand(-1, candidates, -1, -1), taken)
-        log_total = self.guard._sums(weights.flatten(0, 1))[0].view(-1, candidates)
-        return log_total - self.log_total[:, None]
+        candidates = letters.shape[1]
+        drawn = self.write(self.tokens, letters).flatten(0, 1)
+        shown = self.write(self.unknown, (~self.open)[:, None].expand_as(letters))
+        guess = self.guess.repeat_interleave(candidates, 0)
+        rest = self.guard.log_total(drawn, guess, shown.flatten(0, 1))
+        every = self.guard.log_total(self.tokens, self.guess, self.unknown)
+        likely = replace(self, probs=self.probs.double().clamp(min=LEAST_WEIGHT))
+        own = Transition.log_prob(likely, letters)
+        return own + rest.view(-1, candidates) - every[:, None]
