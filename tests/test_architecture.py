@@ -19,6 +19,7 @@ LEAVES = {
     "errors",
     "alphabet",
     "constraints",
+    "distinct",
     "plugins",
     "settings",
     "_problems",

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import TYPE_CHECKING, ClassVar, Literal, Protocol
 
+from designkit.distinct import distinct_rows
 from designkit.errors import UsageError
 from designkit.settings import Settings
 
@@ -322,13 +323,15 @@ def predict_distinct(predict: X0Function, x_t: Tensor, time: Tensor) -> Tensor:
     """
     import torch
 
-    if not time.ndim:
-        distinct, place = torch.unique(x_t, dim=0, return_inverse=True)
-        return predict(distinct, time.to(torch.float32).expand(len(distinct)))[place]
-    timed = torch.cat([x_t, time.view(torch.int64)[:, None]], dim=1)
-    distinct, place = torch.unique(timed, dim=0, return_inverse=True)
-    times = distinct[:, -1].contiguous().view(torch.float64)
-    return predict(distinct[:, :-1], times.to(torch.float32))[place]
+    if time.ndim:
+        timed = torch.cat([x_t, time.view(torch.int64)[:, None]], dim=1)
+        first, place = distinct_rows(timed)
+    else:
+        first, place = distinct_rows(x_t)
+    times = time.to(torch.float32).expand(len(x_t))
+    if len(first) == len(x_t):
+        return predict(x_t, times)
+    return predict(x_t[first], times[first])[place]
 
 
 def certainty(probs: Tensor, order: str) -> Tensor:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from designkit.algorithms.sampling._guided import BestDecoded
 from designkit.algorithms.sampling.base import Request, without_nan
+from designkit.distinct import first_equal
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -21,9 +22,7 @@ def repeated(tokens: Tensor) -> Tensor:
     populations, count, _ = tokens.shape
     number = torch.arange(populations * count, device=tokens.device)
     owned = torch.cat([number[:, None] // count, tokens.flatten(0, 1)], dim=1)
-    distinct, group = torch.unique(owned, dim=0, return_inverse=True)
-    first = torch.full_like(distinct[:, 0], len(number)).scatter_reduce(0, group, number, "amin")
-    return (first[group] != number).view(populations, count)
+    return (first_equal(owned) != number).view(populations, count)
 
 
 def ranked(keys: Tensor) -> Tensor:

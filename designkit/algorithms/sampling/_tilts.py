@@ -31,6 +31,7 @@ import torch
 
 from designkit.algorithms.sampling.base import Tilt, without_nan
 from designkit.diffusion.base import predict_distinct
+from designkit.distinct import distinct_rows, first_equal
 from designkit.errors import UsageError
 
 if TYPE_CHECKING:
@@ -65,11 +66,7 @@ def gradient_tilt(changes: Changes, heat: Heat, scale: float) -> Tilt:
     def tilt(here: States, law: Transition) -> Transition:
         if law.positions.shape[1] == 0:
             return law
-        distinct, place = torch.unique(here.tokens, dim=0, return_inverse=True)
-        count = len(place)
-        first = place.new_full((len(distinct),), count).scatter_reduce(
-            0, place, torch.arange(count, device=place.device), "amin"
-        )
+        first, place = distinct_rows(here.tokens)
         parts = [changes(here.select(part)) for part in first.split(_ROWS)]
         found = torch.cat(parts).double().nan_to_num(0.0)[place]
         index = law.positions[..., None].expand(-1, -1, found.shape[-1])
@@ -278,12 +275,9 @@ class RememberedGuesses:
             probs = self._predict(x_t, t)
         else:
             tokens, _, guesses = self._known
-            distinct, place = torch.unique(torch.cat([tokens, x_t]), dim=0, return_inverse=True)
-            where = place.new_full((len(distinct),), -1)
-            where[place[: len(tokens)]] = torch.arange(len(tokens), device=place.device)
-            found = where[place[len(tokens) :]]
-            probs = guesses[found]
-            new = found < 0
+            found = first_equal(torch.cat([tokens, x_t]))[len(tokens) :]
+            new = found >= len(tokens)
+            probs = guesses[found.where(~new, 0)]
             if bool(new.any()):
                 probs[new] = self._predict(x_t[new], t[new])
         self._known = x_t, t[:1], probs
