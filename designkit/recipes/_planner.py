@@ -5,21 +5,29 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from designkit import plugins
+from designkit.alphabet import Alphabet
+from designkit.constraints import ConstraintSettings
 from designkit.errors import ConfigurationError, UsageError
+from designkit.recipes._constraints import RunConstraints, template_length
 from designkit.settings import Layer, validate
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Set
+    from collections.abc import Mapping, Sequence, Set
 
     from designkit.algorithms.sampling.base import Sampler
 
 AUTO = "auto"
+NO_MODEL = "no model to draw from: designkit sample MODEL"
 FEWEST_FOR_SVDD = 20
 """Reward rows a design below which the best of as many draws is as good as guidance."""
 
 
 def plan_method(
-    merged: Layer, method: Mapping[str, Any], further: Set[str] = frozenset()
+    merged: Layer,
+    method: Mapping[str, Any],
+    lengths: Sequence[int],
+    letters: int,
+    further: Set[str] = frozenset(),
 ) -> dict[str, Any]:
     """The method that fits ``max_evals``, with its settings.
 
@@ -31,6 +39,8 @@ def plan_method(
     Args:
         merged: the whole configuration.
         method: what it says of the method: ``name`` and ``temperature`` at most.
+        lengths: letters of a design that are to be found, of each length; see ``to_be_found``.
+        letters: size of the alphabet.
         further: other settings of it that were given.
 
     Returns:
@@ -39,8 +49,6 @@ def plan_method(
     Raises:
         UsageError: no budget, other settings of the method, or less than one reward a design.
     """
-    from designkit.registry.store import Registry
-
     refused = sorted({*method, *further} - {"name", "temperature"})
     if refused:
         raise UsageError(
@@ -54,23 +62,48 @@ def plan_method(
     each = budget // num
     if each < 1:
         raise UsageError(f"--max-evals {budget} is less than one reward for each of {num} designs")
-    alpha, length = method.get("temperature"), merged.data.get("length")
-    if not isinstance(length, int):
-        law = Registry().find(str(merged.data.get("model"))).card["length_law"]
-        length = max(int(length) for length in law)
-    chosen = _for_a_law(budget, num, length) if alpha else _for_the_best(each, length)
-    if alpha:
-        chosen["temperature"] = alpha
-    return chosen
+    alpha = method.get("temperature")
+    if not alpha:
+        return _for_the_best(each, lengths, letters)
+    return {**_for_a_law(budget, num, max(lengths)), "temperature": alpha}
 
 
-def _for_the_best(each: int, length: int) -> dict[str, Any]:
+def to_be_found(merged: Layer) -> tuple[list[int], int]:
+    """How many letters constraints leave open, for each length of designs, and the alphabet's size.
+
+    Args:
+        merged: the whole configuration.
+
+    Raises:
+        ConfigurationError: no model, or constraints that cannot be read.
+        UsageError: constraints that do not fit the length, or that no design satisfies.
+    """
+    from designkit.registry.store import Registry
+
+    if not merged.data.get("model"):
+        raise ConfigurationError([NO_MODEL])
+    card = Registry().find(str(merged.data["model"])).card
+    alphabet = Alphabet.from_dict(card["alphabet"])
+    settings = validate(ConstraintSettings, merged.at("constraints"), "constraints")
+    asked = merged.data.get("length")
+    length = template_length(settings, alphabet, asked if isinstance(asked, int) else None)
+    lengths = [int(one) for one in card["length_law"]] if length is None else [length]
+    constraints = RunConstraints(settings, alphabet)
+    return [constraints.free(one) for one in lengths], alphabet.size
+
+
+def _for_the_best(each: int, lengths: Sequence[int], letters: int) -> dict[str, Any]:
     """Settings that raise the reward most."""
     if each < FEWEST_FOR_SVDD:
         return {"name": "best_of_n", "candidates": each}
-    candidates = max(_default("svdd", "candidates"), each // length)
-    fitted = _sampler("svdd", candidates=candidates).within(length, each)
-    return {"name": "svdd", "candidates": candidates, "steps": fitted.steps}
+    most = max(1, *lengths)
+    candidates = max(_default("svdd", "candidates"), each // most)
+    method = _sampler("svdd", candidates=candidates)
+    steps = method.within(most, each, letters).steps_for(most)
+    chosen = {"name": "svdd", "candidates": candidates}
+    if steps == method.steps_for(most) and steps > min(lengths):
+        return chosen  # as many steps as each design has letters
+    return {**chosen, "steps": min(steps, *lengths)}
 
 
 def _for_a_law(budget: int, num: int, length: int) -> dict[str, Any]:

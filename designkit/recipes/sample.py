@@ -24,7 +24,7 @@ from designkit.errors import (
 from designkit.recipes._constraints import MOST_ATTEMPTS, RunConstraints, template_length
 from designkit.recipes._learned_value import at_its_temperature, doubts, network_of
 from designkit.recipes._loaded import LoadedModels
-from designkit.recipes._planner import AUTO, plan_method
+from designkit.recipes._planner import AUTO, NO_MODEL, plan_method, to_be_found
 from designkit.recipes._temperature import is_measured, with_temperature
 from designkit.recipes.console import Console
 from designkit.recipes.objective import (
@@ -106,7 +106,7 @@ def resolve_settings(merged: Layer) -> tuple[SampleSettings, Sampler]:
     method.data.setdefault("name", "ancestral")
     if method.data["name"] == AUTO:
         further = set(merged.data) - set(SampleSettings.model_fields)
-        method.data = plan_method(merged, method.data, further)
+        method.data = plan_method(merged, method.data, *to_be_found(merged), further)
     plugin = plugins.find("designkit.samplers", str(method.data["name"]))
     for key in [key for key in merged.data if key not in SampleSettings.model_fields]:
         is_misspelt = did_you_mean(key, SampleSettings.model_fields)
@@ -118,7 +118,7 @@ def resolve_settings(merged: Layer) -> tuple[SampleSettings, Sampler]:
     problems: list[str] = []
     settings = sampler = None
     if "model" not in merged.data:
-        problems.append("no model to draw from: designkit sample MODEL")
+        problems.append(NO_MODEL)
         merged.data["model"] = ""
     try:
         settings = validate(SampleSettings, merged)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+import yaml
 
 SMC = ["--method", "smc", "--reward", "model:pred", "--set", "particles=4"]
 
@@ -91,3 +92,18 @@ def test_the_plan_counts_letters_to_be_found(run) -> None:
     assert outcome.exit_code == 0
     assert f"constraints: 2 of {length} positions free" in outcome.stdout
     assert "attempts_at_most" in outcome.stdout
+
+
+def test_a_budget_is_spent_on_the_letters_to_be_found(run) -> None:
+    length = length_of(run)
+    line = ["--method", "auto", "--reward", "model:pred", "--max-evals", 120, "-n", 2, "--dry-run"]
+    whole = run("sample", "tiny", "--length", length, *line)
+    template = ["--template", "A" * (length - 3) + "NNN"]
+    few = run("sample", "tiny", *template, *line)
+    assert (whole.exit_code, few.exit_code) == (0, 0), few.stderr
+    plans = [yaml.safe_load(outcome.stdout) for outcome in (whole, few)]
+    assert [plan["steps"] for plan in plans] == [6, 3]
+    assert [plan["sampler"]["candidates"] for plan in plans] == [10, 20]
+    assert all(plan["reward_rows_at_most"] <= 122 for plan in plans)
+    outcome = run("sample", "tiny", *template, *line[:-1], "--seed", 1)
+    assert outcome.exit_code == 0, outcome.stderr

@@ -8,6 +8,7 @@ import pytest
 
 from designkit import plugins
 from designkit.algorithms.sampling.best_of_n import BestOfN
+from designkit.algorithms.sampling.classifier import Classifier
 from designkit.algorithms.sampling.svdd import SVDD
 from designkit.errors import UsageError
 from designkit.recipes._planner import plan_method
@@ -17,8 +18,8 @@ LENGTH = 40
 
 
 def planned(budget: Any = None, num: int = 10, **method: Any) -> dict[str, Any]:
-    data = {"max_evals": budget, "num": num, "length": LENGTH}
-    return plan_method(Layer("flags", data), {"name": "auto", **method})
+    data = {"max_evals": budget, "num": num}
+    return plan_method(Layer("flags", data), {"name": "auto", **method}, [LENGTH], 4)
 
 
 def reward_rows(num: int, name: str, **settings: Any) -> int:
@@ -67,3 +68,21 @@ def test_methods_fit_budgets() -> None:
     with pytest.raises(UsageError, match="a budget of 9 rewards a design is too small: steps=1"):
         SVDD(candidates=10).within(LENGTH, 9)
     assert BestOfN().within(LENGTH, 33).candidates == 33
+
+
+@pytest.mark.parametrize("letters", [2, 4, 20])
+def test_budgets_are_those_of_the_alphabet(letters: int) -> None:
+    """``classifier`` tries every letter of it."""
+    budget = 10_000
+    fitted = Classifier(value="monte_carlo", decoding="grid").within(LENGTH, budget, letters)
+    assert fitted.calls_per_design(LENGTH, letters)[1] <= budget
+    more = fitted.model_copy(update={"steps": fitted.steps_for(LENGTH) + 1})
+    assert more.calls_per_design(LENGTH, letters)[1] > budget
+
+
+def test_designs_of_several_lengths_have_no_more_steps_than_letters() -> None:
+    def steps(each: int) -> int | None:
+        data = {"max_evals": each, "num": 1}
+        return plan_method(Layer("flags", data), {"name": "auto"}, [12, 30], 4).get("steps")
+
+    assert [steps(each) for each in (50, 200, 5000)] == [5, 12, None]

@@ -119,19 +119,20 @@ class Sampler(Settings):
     def calls_per_design(self, length: int, letters: int = 4) -> tuple[int, int]:
         """Most denoiser rows and reward rows of one design of L positions and K letters."""
 
-    def within(self, length: int, rewards: int) -> Sampler:
+    def within(self, length: int, rewards: int, letters: int = 4) -> Sampler:
         """The method as it is, or with fewer steps, so that a design takes few reward rows.
 
         Args:
-            length: letters of a design.
+            length: letters of a design that are to be found.
             rewards: reward rows of one design at most.
+            letters: size of the alphabet, K.
 
         Raises:
             UsageError: a single step takes more.
         """
-        return self.largest(self.steps_for(length), rewards, length, "steps")
+        return self.largest(self.steps_for(length), rewards, length, letters, "steps")
 
-    def largest(self, most: int, rewards: int, length: int, setting: str) -> Sampler:
+    def largest(self, most: int, rewards: int, length: int, letters: int, setting: str) -> Sampler:
         """The method with a setting at the largest value, up to ``most``, that keeps to a budget.
 
         Raises:
@@ -141,12 +142,12 @@ class Sampler(Settings):
         while low < high:
             middle = (low + high + 1) // 2
             fitted = self.model_copy(update={setting: middle})
-            if fitted.calls_per_design(length)[1] <= rewards:
+            if fitted.calls_per_design(length, letters)[1] <= rewards:
                 low = middle
             else:
                 high = middle - 1
         if low == 0:
-            needed = self.model_copy(update={setting: 1}).calls_per_design(length)[1]
+            needed = self.model_copy(update={setting: 1}).calls_per_design(length, letters)[1]
             raise UsageError(
                 f"a budget of {rewards} rewards a design is too small: {setting}=1 takes {needed}; "
                 "raise --max-evals, or draw fewer designs"

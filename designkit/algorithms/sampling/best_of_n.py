@@ -55,9 +55,9 @@ class BestOfN(Sampler):
             kept = categorical(scaled.exp().nan_to_num(1.0), noise.uniform("select"))
         return Designs(drawn.gather(1, kept[:, None, None].expand(-1, 1, request.length))[:, 0])
 
-    def within(self, length: int, rewards: int) -> Sampler:
+    def within(self, length: int, rewards: int, letters: int = 4) -> Sampler:
         """The best of as many as there are rewards."""
-        return self.largest(rewards, rewards, length, "candidates")
+        return self.largest(rewards, rewards, length, letters, "candidates")
 
     def calls_per_design(self, length: int, letters: int = 4) -> tuple[int, int]:
         """N ancestral designs and N rewards."""
