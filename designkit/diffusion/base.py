@@ -170,12 +170,53 @@ class Transition:
 
     def tilted(self, log_factors: Tensor) -> Transition:
         """The law times exp(log_factors), (A, P, K), normalised over the letters."""
-        factors = (log_factors - log_factors.amax(-1, keepdim=True)).exp()
-        weights = self.probs.double() * factors
-        total = weights.sum(-1, keepdim=True)
-        # A factor may be negligible for every letter that the law allows.
-        probs = (weights / total).where(total > 0, self.probs.double())
-        return replace(self, probs=probs)
+        return replace(self, probs=_tilted(self.probs, log_factors))
+
+    def tilted_guess(self, log_factors: Tensor) -> Transition:
+        """The law that follows from the guess of clean letters times exp(log_factors), normalised.
+
+        Where letters stay once they are drawn that is the law times the same.
+        """
+        return self.tilted(log_factors)
+
+
+@dataclass(frozen=True)
+class Revision(Transition):
+    """The law of a step after which letters may change again: it follows from a guess.
+
+    Attributes:
+        guess: (A, P, K) of the clean letters.
+        law: gives ``probs`` of a guess.
+        log_factors: (A, P, K) of letters by which the law was tilted; None for none.
+    """
+
+    guess: Tensor
+    law: Callable[[Tensor], Tensor]
+    log_factors: Tensor | None = None
+
+    def tilted(self, log_factors: Tensor) -> Transition:
+        """See ``Transition.tilted``; another guess will be tilted in the same way."""
+        before = self.log_factors
+        every = log_factors if before is None else before + log_factors
+        return replace(self, probs=_tilted(self.probs, log_factors), log_factors=every)
+
+    def tilted_guess(self, log_factors: Tensor) -> Transition:
+        """See ``Transition.tilted_guess``."""
+        return self.of_guess(_tilted(self.guess, log_factors))
+
+    def of_guess(self, guess: Tensor) -> Transition:
+        """The law that follows from another guess (A, P, K), tilted as this one is."""
+        made = replace(self, guess=guess, probs=self.law(guess), log_factors=None)
+        return made if self.log_factors is None else made.tilted(self.log_factors)
+
+
+def _tilted(probs: Tensor, log_factors: Tensor) -> Tensor:
+    """Probabilities (A, P, K) times exp(log_factors), normalised, in float64."""
+    factors = (log_factors - log_factors.amax(-1, keepdim=True)).exp()
+    weights = probs.double() * factors
+    total = weights.sum(-1, keepdim=True)
+    # A factor may be negligible for every letter that has a probability.
+    return (weights / total).where(total > 0, probs.double())
 
 
 class DiffusionProcess(Settings):

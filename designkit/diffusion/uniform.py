@@ -23,6 +23,7 @@ facts follow from Bayes and are what this file rests on:
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from designkit.diffusion._schedules import SCHEDULES, Schedule
@@ -31,6 +32,7 @@ from designkit.diffusion.base import (
     DiffusionProcess,
     LogitsFunction,
     Plan,
+    Revision,
     Transition,
     X0Function,
 )
@@ -210,7 +212,8 @@ class Uniform(DiffusionProcess):
         rows, length = x_t.shape
         t, s = plan.times[step].expand(rows), plan.times[step + 1].expand(rows)
         positions = torch.arange(length, device=x_t.device).expand(rows, -1)
-        return Transition(positions, self.posterior(x_t, x_0_probs, s, t), plan.free)
+        law = partial(self.posterior, x_t, s=s, t=t)
+        return Revision(positions, law(x_0_probs), plan.free, x_0_probs, law)
 
     def _letters(self, noise: Noise, purpose: str, length: int) -> Tensor:
         return (noise.uniform(purpose, length) * self.size).long()

@@ -42,7 +42,12 @@ class GradientGuided(GuidedSampler):
         from designkit.algorithms.sampling._tilts import chained, gradient_tilt
 
         heat = partial(self.temperature_at, steps=self.steps_for(request.free))
-        own = gradient_tilt(self._changes(model, value), heat, self.guidance_scale)
+        own = gradient_tilt(
+            self._changes(model, value),
+            heat,
+            self.guidance_scale,
+            of_clean=self.gradient in ("guess", "straight_through"),
+        )
         return chained(super().tilt(model, request, value), own)
 
     def _changes(self, model: DiffusionModel, value: Valuer) -> Changes:

@@ -19,6 +19,11 @@ how they come by the change of value v(x^{l<-v}) - v(x):
 * ``learned``: the same derivative of a value network, of which the temperature is part.
 
 A number that is added to all letters of a position drops out.
+
+The first two are of letters of the clean sequence, the others of letters of the next state. Where
+letters stay once they are drawn that is the same. Under uniform noise it is not: a step mostly
+keeps letters that a later one may change, so the first two tilt the guess, and the law of the step
+follows from that.
 """
 
 from __future__ import annotations
@@ -54,13 +59,15 @@ _ROWS = 256
 """States whose derivatives are taken at once: what bounds the memory of the backward pass."""
 
 
-def gradient_tilt(changes: Changes, heat: Heat, scale: float) -> Tilt:
+def gradient_tilt(changes: Changes, heat: Heat, scale: float, *, of_clean: bool = False) -> Tilt:
     """The law times exp(scale * change / temperature), equal states computed once.
 
     Args:
         changes: see there; whatever has no derivative is taken for no change.
         heat: temperature of each step.
         scale: guidance scale.
+        of_clean: whether the changes are those of letters of the clean sequence: they then tilt
+            the guess that the law follows from.
     """
 
     def tilt(here: States, law: Transition) -> Transition:
@@ -70,7 +77,8 @@ def gradient_tilt(changes: Changes, heat: Heat, scale: float) -> Tilt:
         parts = [changes(here.select(part)) for part in first.split(_ROWS)]
         found = torch.cat(parts).double().nan_to_num(0.0)[place]
         index = law.positions[..., None].expand(-1, -1, found.shape[-1])
-        return law.tilted(_log_factors(found.gather(1, index), heat(here.step), scale))
+        factors = _log_factors(found.gather(1, index), heat(here.step), scale)
+        return law.tilted_guess(factors) if of_clean else law.tilted(factors)
 
     return tilt
 
