@@ -3,7 +3,7 @@
     python benchmarks/sampling.py --out out/benchmarks
     python benchmarks/sampling.py --peer SVDD --out out/benchmarks
 
-Three questions, each a table of ``sampling.md``:
+Four questions, each a table of ``sampling.md``:
 
 * *engine*: time of a design over the time that its denoiser rows take in the network alone, the
   floor of any sampler that needs these rows. The prior is a packaged one, the reward cheap.
@@ -11,6 +11,8 @@ Three questions, each a table of ``sampling.md``:
   beside designkit's: one network, one reward, one algorithm, 128 steps of the time grid. Needs
   ``--peer``, a checkout, and its requirements (lightning, hydra-core, omegaconf, torchmetrics,
   transformers, scipy).
+* *defaults*: SVDD as published and with designkit's defaults, on a packaged prior and predictor:
+  seconds a design, and what a second predictor says of the designs. Needs ``--peer``.
 * *slow reward*: a process that takes 10 ms a sequence, and whether anything waits but for it.
 
 Everything is measured in turns, several rounds in one process. With one thread the seconds are CPU
@@ -30,6 +32,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from published_quality import VALUES, measure_quality, report_quality
 from published_samplers import CANDIDATES, TEMPERATURE, measure_published, report_published
 from reporting import Measurements, markdown_table, write_report
 from timing import Clock, draw, inside
@@ -219,8 +222,10 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--batch", type=int, nargs="+", default=[1, 16, 64])
-    parser.add_argument("--published-batch", type=int, default=4)
+    parser.add_argument("--published-batch", type=int, nargs="+", default=[4])
+    parser.add_argument("--own-batch", type=int, nargs="+", default=[4, 64])
     parser.add_argument("--published-steps", type=int, default=128)
+    parser.add_argument("--quality-designs", type=int, default=32)
     parser.add_argument("--slow-batch", type=int, default=4)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
@@ -233,11 +238,15 @@ def main() -> None:
         ["method", "precision", "batch", "round"],
         ["seconds", "denoiser_seconds", "floor", "denoiser_rows", "reward_rows"],
     )
-    published = table("published", ["method", "side", "round"], ["seconds", "denoiser_rows"])
+    published = table(
+        "published", ["method", "side", "batch", "round"], ["seconds", "denoiser_rows"]
+    )
     slow = table("slow", ["workers"], ["seconds", "reward_rows", "own", "denoiser_seconds"])
+    quality = table("quality", ["side"], VALUES)
     measure_engine(engine, options)
     if options.peer:
         measure_published(published, options)
+        measure_quality(quality, options)
     measure_slow(slow, options)
     clock = "CPU seconds" if options.threads == 1 else "wall seconds"
     write_report(
@@ -246,6 +255,7 @@ def main() -> None:
         f"{options.threads} thread{'s' * (options.threads > 1)}, {clock}.\n\n"
         + report_engine(engine, options)
         + report_published(published, options)
+        + report_quality(quality, options)
         + report_slow(slow, options),
     )
 

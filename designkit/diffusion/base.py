@@ -226,12 +226,14 @@ class DiffusionProcess(Settings):
         size: number of letters K.
         decodings: ways of decoding; the first is the default.
         needs_time: whether a denoiser has to know the time.
+        reveals: whether what a step decides of a position is certain from then on.
     """
 
     size: int
 
     decodings: ClassVar[tuple[Decoding, ...]]
     needs_time: ClassVar[bool]
+    reveals: ClassVar[bool]
 
     @property
     @abstractmethod

@@ -48,6 +48,7 @@ class Masked(DiffusionProcess):
 
     decodings: ClassVar[tuple[Decoding, ...]] = ("blocks", "grid")
     needs_time: ClassVar[bool] = False
+    reveals: ClassVar[bool] = True
 
     @property
     def states(self) -> int:
@@ -158,10 +159,10 @@ class Masked(DiffusionProcess):
 
     def known(self, x_0_probs: Tensor, x_s: Tensor) -> Tensor:
         """The guess, one-hot where x_s is unmasked."""
-        import torch.nn.functional as functional
+        import torch
 
-        one_hot = functional.one_hot(x_s, self.states)[..., : self.size].to(x_0_probs.dtype)
-        return x_0_probs.where((x_s == self.mask)[..., None], one_hot)
+        one_hot = x_s[..., None] == torch.arange(self.size, device=x_s.device)
+        return torch.where((x_s == self.mask)[..., None], x_0_probs, one_hot.to(x_0_probs.dtype))
 
     def plan(
         self,

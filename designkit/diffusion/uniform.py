@@ -63,6 +63,7 @@ class Uniform(DiffusionProcess):
 
     decodings: ClassVar[tuple[Decoding, ...]] = ("grid",)
     needs_time: ClassVar[bool] = True
+    reveals: ClassVar[bool] = False
 
     @property
     def states(self) -> int:

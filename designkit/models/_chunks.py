@@ -15,6 +15,10 @@ CPU_ROWS = 16
 """Rows of a network call on a CPU. Kernels round differently for different row counts: a fixed
 count makes a row's result independent of the batch, and 16 rows keep activations in cache."""
 
+OTHER_ROWS = (1, *(rows for rows in range(2, 34, 2) if rows != CPU_ROWS))
+"""Rows of a call that waste less where few rows are asked for, or share them evenly among threads;
+taken for shapes with which they give the same bits."""
+
 _CALL = 4
 """What a call costs besides its rows, in rows, for networks of the packaged sizes."""
 
@@ -33,7 +37,7 @@ class FixedRows:
         others: row counts that may be as good.
     """
 
-    def __init__(self, others: Sequence[int]):
+    def __init__(self, others: Sequence[int] = OTHER_ROWS):
         self._others = tuple(others)
         self._alike: dict[tuple[object, ...], bool] = {}
         self._lost: dict[tuple[object, ...], float] = {}

@@ -52,7 +52,7 @@ class CNNDenoiserNet(nn.Module):
         ``valid`` (B, L) is 0 at padding; valid positions get the logits of the unpadded sequence.
         """
         present = None if valid is None else valid[..., None].to(x_t.dtype)
-        x = functional.relu(self.stem(x_t if present is None else x_t * present))
+        x = functional.relu(self.stem(x_t if present is None else x_t * present), inplace=True)
         if self.positions is not None:
             x = x + self.positions.weight[: x.shape[1]]
         if self.composition is not None:
@@ -63,5 +63,5 @@ class CNNDenoiserNet(nn.Module):
             x = x + self.classes(condition)
         for layer in self.layers:
             x = layer(x, present)
-        logits: Tensor = self.head(functional.relu(self.hidden(self.norm(x))))
+        logits: Tensor = self.head(functional.relu(self.hidden(self.norm(x)), inplace=True))
         return logits

@@ -157,9 +157,11 @@ def class_index(name: str, classes: Sequence[str], model: str) -> int:
 
 def one_hot(x: Tensor, states: int) -> Tensor:
     """(B, L) tokens as (B, L, states) float one-hots; (B, L, states) floats as they are."""
-    import torch.nn.functional as functional
+    import torch
 
-    return functional.one_hot(x, states).float() if x.ndim == 2 else x
+    if x.ndim == 3:
+        return x
+    return (x[..., None] == torch.arange(states, device=x.device)).float()
 
 
 @dataclass
@@ -190,9 +192,7 @@ class DiffusionModel:
     classes: tuple[str, ...] = ()
     condition: int | None = None
     counter: CallCounter = field(default_factory=CallCounter)
-    _rows: FixedRows = field(
-        default_factory=lambda: FixedRows((4, 8)), init=False, repr=False, compare=False
-    )
+    _rows: FixedRows = field(default_factory=FixedRows, init=False, repr=False, compare=False)
     _converted: Converted | None = field(default=None, init=False, repr=False, compare=False)
 
     @property
@@ -305,9 +305,7 @@ class Predictor:
     sha256: str = ""
     calibration: Sequence[tuple[float, float]] = ()
     counter: CallCounter = field(default_factory=CallCounter)
-    _rows: FixedRows = field(
-        default_factory=lambda: FixedRows((4, 8, 32)), init=False, repr=False, compare=False
-    )
+    _rows: FixedRows = field(default_factory=FixedRows, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if self.reverse_complement and self.alphabet.complement_tokens is None:

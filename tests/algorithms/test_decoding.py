@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -14,6 +16,7 @@ from designkit.algorithms.sampling.smc import SMC
 from designkit.algorithms.sampling.svdd import SVDD
 from designkit.diffusion.base import Transition
 from designkit.diffusion.masked import Masked
+from designkit.diffusion.uniform import Uniform
 from designkit.errors import UsageError
 from designkit.models.base import DiffusionModel
 from designkit.randomness import noise_for
@@ -192,3 +195,28 @@ def test_a_tilted_law_is_normalised_and_its_letters_are_weighed() -> None:
         law.positions, probs.where(probs < 2, 0) * torch.tensor([0.0, 1, 1, 1]), law.open
     )
     assert not only.tilted(impossible).probs.isnan().any()
+
+
+@pytest.mark.parametrize(
+    ("method", "process", "guess"),
+    [
+        (SVDD(candidates=6), Masked(size=K), "parent"),
+        (SVDD(candidates=6), Uniform(size=K), "own"),
+        (SVDD(candidates=1), Masked(size=K), "own"),
+        (SVDD(candidates=6, value={"guess": "own"}), Masked(size=K), "own"),
+        (SMC(), Masked(size=K), "own"),
+    ],
+)
+def test_whose_guess_completes_children(method: Any, process: Any, guess: str) -> None:
+    """The parent's where it saves rows: of one child the own guess is made anyway."""
+    suited = method.suited(process)
+    assert suited.value == {"name": "posterior_mean", "guess": guess}
+    assert suited.suited(process) == suited
+
+
+def test_values_of_the_default_take_a_row_a_step() -> None:
+    model, method = WORLD.model(), SVDD(candidates=6)
+    method.sample(model, WORLD.objective(REWARDS), Request(L), noise_for(0, 40))
+    assert model.counter.rows <= 40 * L
+    suited = method.suited(model.process)
+    assert suited.calls_per_design(L) == (L, 6 * L)

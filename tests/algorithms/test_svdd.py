@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 from math import factorial, prod
+from typing import Any
 
 import numpy as np
 import pytest
@@ -241,7 +242,14 @@ def test_temperature_zero_keeps_the_best_child_and_the_first_of_equals() -> None
 
 
 def naive(
-    model: DiffusionModel, table: Law, length: int, method: SVDD, noise: Noise, decoding: str
+    model: DiffusionModel,
+    table: Law,
+    length: int,
+    method: SVDD,
+    noise: Noise,
+    decoding: str,
+    *,
+    own_guess: bool,
 ) -> Tensor:
     """SVDD row by row and child by child, without any sharing; the same noise, the same designs."""
     designs = []
@@ -259,9 +267,11 @@ def naive(
                 uniform = Noise(own.seed, own.item, step, candidate).uniform("token", length)
                 drawn = categorical(guess, uniform)
                 child = torch.where(plan.step_of == step, drawn, x_t)
-                completed = model.predict_x_0(child, plan.times[step + 1].float()[None])
+                completed = guess
+                if own_guess:
+                    completed = model.predict_x_0(child, plan.times[step + 1].float()[None])
                 children.append(child)
-                decoded = completed.argmax(-1)
+                decoded = child.where(child < size, completed.argmax(-1))
                 scores.append(values[places(decoded, size)])
                 if (plan.step_of == step).any() and (best is None or scores[-1] > best[0]):
                     best = scores[-1], decoded
@@ -276,13 +286,16 @@ def naive(
     ("decoding", "steps"), [("blocks", None), ("blocks", 2), ("grid", 3), ("grid", 9)]
 )
 @pytest.mark.parametrize("temperature", [0.0, 0.3])
+@pytest.mark.parametrize("guess", ["own", "parent"])
 def test_sharing_calls_does_not_change_the_designs(
-    decoding: str, steps: int | None, temperature: float
+    decoding: str, steps: int | None, temperature: float, guess: str
 ) -> None:
-    method = SVDD(candidates=6, temperature=temperature, decoding=decoding, steps=steps)
+    common: dict[str, Any] = {"decoding": decoding, "steps": steps, "value": {"guess": guess}}
+    method = SVDD(candidates=6, temperature=temperature, **common)
     noise = noise_for(4, 25)
     with torch.no_grad():
-        slow = naive(WORLD.model(), REWARDS, L, method, noise, decoding)
+        own_guess = guess == "own"
+        slow = naive(WORLD.model(), REWARDS, L, method, noise, decoding, own_guess=own_guess)
     model = WORLD.model()
     fast = method.sample(model, WORLD.objective(REWARDS), Request(L), noise).tokens
     assert torch.equal(fast, slow)

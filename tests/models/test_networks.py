@@ -307,6 +307,28 @@ def test_calls_are_small_only_where_that_gives_the_same_bits(rounds_alike: bool)
     assert sizes == [CPU_ROWS]
 
 
+@pytest.mark.parametrize(("total", "threads", "rows"), [(24, 2, 12), (48, 2, 24), (64, 2, 32)])
+def test_rows_are_shared_evenly_among_threads(total: int, threads: int, rows: int) -> None:
+    """Three calls of 16 on two threads would leave one of them idle half the time."""
+    sizes: list[int] = []
+
+    def function(x: Tensor) -> Tensor:
+        sizes.append(len(x))
+        return x * 2
+
+    chunked, x = FixedRows(), torch.arange(float(total))[:, None]
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        with torch.no_grad():
+            for _ in range(200):
+                result = chunked(function, [x], lambda n: [torch.zeros(n, 1)])
+    finally:
+        torch.set_num_threads(before)
+    assert torch.equal(result, x * 2)
+    assert sizes[-(total // rows) :] == [rows] * (total // rows)
+
+
 @all_predictors
 def test_predictions_are_in_label_units(name: str) -> None:
     model = predictor(name)

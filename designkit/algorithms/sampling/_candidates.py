@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import Field
 
-from designkit.algorithms.sampling._guided import BestDecoded, GuidedSampler, Valuer, choose
+from designkit.algorithms.sampling._guided import BestDecoded, GuidedSampler, choose
 from designkit.algorithms.sampling.base import Children, Designs, Request
 
 if TYPE_CHECKING:
@@ -58,8 +58,7 @@ class CandidateSampler(GuidedSampler):
         assert reward is not None
         steps = self.steps_for(request.free)
         best = BestDecoded(noise.item, request) if self.alpha == 0 else None
-        prepared = self.estimator().prepared(model, request.load_model)
-        value = Valuer(prepared, reward, self.alpha, best)
+        value = self.valuer(model, reward, request, best)
 
         def select(children: Children) -> Tensor:
             heat = self.temperature_at(children.step, steps)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Annotated, Literal, Protocol
+from typing import TYPE_CHECKING, Annotated, Literal, Protocol, Self
 
 from pydantic import Field
 
 from designkit.algorithms.sampling.base import Request, Sampler, Tilt, without_nan
 from designkit.algorithms.values.base import (
+    DEFAULT_VALUE,
     Objective,
     States,
     ValueEstimator,
@@ -19,6 +20,7 @@ from designkit.algorithms.values.base import (
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from designkit.diffusion.base import DiffusionProcess
     from designkit.models.base import DiffusionModel
     from designkit.randomness import Noise
 
@@ -49,7 +51,7 @@ class GuidedSampler(Sampler):
     tempering: float = Field(default=1.0, ge=1)
     annealing: Literal["geometric", "linear", "cosine"] = "geometric"
     annealed: float = Field(default=0.5, gt=0, le=1)
-    value: ValueName = "posterior_mean"
+    value: ValueName = DEFAULT_VALUE
     proposal: str | None = None
 
     @property
@@ -71,6 +73,25 @@ class GuidedSampler(Sampler):
     def estimator(self) -> ValueEstimator:
         """The value estimator that ``value`` names."""
         return estimator(self.value)
+
+    def suited(self, process: DiffusionProcess) -> Self:
+        """See ``Sampler.suited``; the settings of the value are written out too."""
+        suited = super().suited(process)
+        name = self.value if isinstance(self.value, str) else self.value.get("name")
+        value = self.estimator().suited(process, self.children)
+        fields = value.model_dump(exclude_unset=True)
+        return suited.model_copy(update={"value": {"name": name or DEFAULT_VALUE, **fields}})
+
+    def valuer(
+        self,
+        model: DiffusionModel,
+        reward: Objective,
+        request: Request,
+        best: Recorder | None = None,
+    ) -> Valuer:
+        """What values the states of a run; ``best`` is told of what is scored on the way."""
+        value = self.suited(model.process).estimator().prepared(model, request.load_model)
+        return Valuer(value, reward, self.alpha, best)
 
     def tilt(self, model: DiffusionModel, request: Request, value: Valuer) -> Tilt | None:
         """The law that children are drawn from; None for the model's.

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import Field
 
-from designkit.algorithms.sampling._guided import GuidedSampler, PositiveTemperature, Valuer
+from designkit.algorithms.sampling._guided import GuidedSampler, PositiveTemperature
 from designkit.algorithms.sampling.base import Children, Designs, Request, without_nan
 from designkit.algorithms.values.base import Objective
 
@@ -40,7 +40,7 @@ class ParticleSampler(GuidedSampler):
     ) -> Designs:
         """See ``Sampler.sample``; the rows are whole populations."""
         assert reward is not None
-        value = Valuer(self.estimator().prepared(model, request.load_model), reward, self.alpha)
+        value = self.valuer(model, reward, request)
         particles = Particles(noise, self.particles)
         steps = self.steps_for(request.free)
 

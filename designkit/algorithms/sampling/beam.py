@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from pydantic import Field
 
 from designkit.algorithms.sampling._archive import Archive, ranked, repeated
-from designkit.algorithms.sampling._guided import GuidedSampler, Temperature, Valuer
+from designkit.algorithms.sampling._guided import GuidedSampler, Temperature
 from designkit.algorithms.sampling.base import Children, Designs, Request, Value, without_nan
 from designkit.algorithms.values._completions import descend
 
@@ -86,8 +86,7 @@ class Beam(GuidedSampler):
         assert reward is not None
         steps = self.steps_for(request.free)
         archive = Archive(noise.item, self.beams, request) if self.alpha == 0 else None
-        prepared = self.estimator().prepared(model, request.load_model)
-        value = Valuer(prepared, reward, self.alpha, archive)
+        value = self.valuer(model, reward, request, archive)
         paths = torch.zeros_like(noise.item, dtype=torch.float64)
 
         def select(children: Children) -> Tensor:

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 from pydantic import Field
 
 from designkit.algorithms.sampling._archive import DistinctBest, ranked
-from designkit.algorithms.sampling._guided import GuidedSampler, Temperature, Valuer, choose
+from designkit.algorithms.sampling._guided import GuidedSampler, Temperature, choose
 from designkit.algorithms.sampling.base import Children, Designs, Request, without_nan
 
 if TYPE_CHECKING:
@@ -65,8 +65,7 @@ class SVDDR(GuidedSampler):
         steps = self.steps_for(request.free)
         greedy = self.alpha == 0
         best = DistinctBest(noise.item, self.particles, request) if greedy else None
-        prepared = self.estimator().prepared(model, request.load_model)
-        value = Valuer(prepared, reward, self.alpha, best)
+        value = self.valuer(model, reward, request, best)
 
         def select(children: Children) -> Tensor:
             return self.select(children, self.temperature_at(children.step, steps))

@@ -20,9 +20,11 @@ from designkit.settings import Layer, Settings, validate
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from designkit.diffusion.base import Plan, X0Function
+    from designkit.diffusion.base import DiffusionProcess, Plan, X0Function
     from designkit.models.base import DiffusionModel
     from designkit.randomness import Noise
+
+DEFAULT_VALUE = "posterior_mean"
 
 LoadModel = Callable[[str], Any]
 """A reference of the registry to the model itself."""
@@ -133,6 +135,15 @@ class ValueEstimator(Settings):
         """
         return 0
 
+    def suited(self, process: DiffusionProcess, children: int) -> ValueEstimator:
+        """The settings with defaults written out that depend on what they are used for.
+
+        Args:
+            process: of the prior.
+            children: of each state in each step.
+        """
+        return self
+
     def prepared(self, model: DiffusionModel, load_model: LoadModel) -> ValueEstimator:
         """The estimator with what it needs of a registry, ready to value designs of ``model``."""
         return self
@@ -156,7 +167,7 @@ def estimator(value: str | Mapping[str, Any]) -> ValueEstimator:
         ConfigurationError: settings that it does not have.
     """
     fields = {"name": value} if isinstance(value, str) else dict(value)
-    plugin = plugins.find("designkit.values", str(fields.pop("name", "posterior_mean")))
+    plugin = plugins.find("designkit.values", str(fields.pop("name", DEFAULT_VALUE)))
     found: ValueEstimator = validate(plugin, Layer("value", fields), "value")
     return found
 

@@ -8,9 +8,12 @@ hence biased, most of all while much is masked.
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from designkit.algorithms.values.base import Objective, States, ValueEstimator, Values
+
+if TYPE_CHECKING:
+    from designkit.diffusion.base import DiffusionProcess
 
 
 class PosteriorMean(ValueEstimator):
@@ -18,15 +21,23 @@ class PosteriorMean(ValueEstimator):
 
     Attributes:
         guess: whose guess completes a child: its ``own``, or that of its ``parent``, which takes no
-            denoiser row for a child that is not kept.
+            denoiser row for a child that is not kept. By default the parent's where there are
+            several children and noise is a mask, so that a child says more than its parent.
     """
 
-    guess: Literal["own", "parent"] = "own"
+    guess: Literal["own", "parent"] | None = None
 
     @property
     def needs_guess(self) -> bool:
-        """With ``guess`` own."""
-        return self.guess == "own"
+        """But for the parent's."""
+        return self.guess != "parent"
+
+    def suited(self, process: DiffusionProcess, children: int) -> PosteriorMean:
+        """The settings with ``guess`` written out."""
+        if self.guess is not None:
+            return self
+        guess = "parent" if process.reveals and children > 1 else "own"
+        return self.model_copy(update={"guess": guess})
 
     def values(self, reward: Objective, states: States, temperature: float) -> Values:
         """See ``ValueEstimator.values``; the temperature does not matter."""
