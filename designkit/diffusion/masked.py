@@ -176,13 +176,11 @@ class Masked(DiffusionProcess):
 
         Args:
             length: L.
-            steps: number of steps; with ``blocks`` at most as many as free positions.
-            decoding: ``blocks`` or ``grid``.
+            steps: number of steps.
+            decoding: ``blocks`` or ``grid``. Rows with fewer free positions than blocks reveal one
+                a step, and begin late: all rows end together.
             noise: of B rows.
             given: (B, L) int64 letters that are there from the start, -1 at free positions.
-
-        Raises:
-            ValueError: more blocks than free positions.
         """
         import torch
 
@@ -199,11 +197,10 @@ class Masked(DiffusionProcess):
             step_of = step_of.clamp(0, steps - 1)
         else:
             count = free.sum(1, keepdim=True)
-            fewest = int(count.min()) if given is not None else length
-            if steps > max(1, fewest):
-                raise ValueError(f"{steps} blocks for {fewest} positions")
             rank = uniform.where(free, 2.0).argsort(1).argsort(1)
-            step_of = rank * steps // count.clamp(min=1)
+            step_of = (rank * steps // count.clamp(min=1)).where(
+                count >= steps, rank + steps - count
+            )
             # Before step i a share i / steps is known: the time at which that is so.
             times = self._schedule.time_of(1 - times)
         step_of = step_of.where(free, -1)

@@ -11,7 +11,8 @@ from torch import Tensor
 
 from designkit.algorithms.sampling._guided import BestDecoded
 from designkit.algorithms.sampling.ancestral import Ancestral
-from designkit.algorithms.sampling.base import Request
+from designkit.algorithms.sampling.base import Request, Sampler
+from designkit.algorithms.sampling.best_of_n import BestOfN
 from designkit.algorithms.sampling.smc import SMC
 from designkit.algorithms.sampling.svdd import SVDD
 from designkit.diffusion.base import Transition
@@ -113,6 +114,31 @@ def test_letters_that_are_given_leave_the_conditional_law(decoding: str) -> None
         assert model.counter.calls == 2
     with pytest.raises(UsageError, match="steps 3 is more than the 2 letters to be found"):
         Ancestral(steps=3).sample(model, None, Request(L, given=GIVEN), noise_for(0, 2))
+
+
+@pytest.mark.parametrize(
+    "method", [Ancestral(), SVDD(candidates=3, temperature=1e9), BestOfN(candidates=2)]
+)
+def test_every_design_may_have_letters_of_its_own(method: Sampler) -> None:
+    """Each row leaves the law given its own letters, whatever is decoded beside it."""
+    if isinstance(method, BestOfN):
+        method = method.model_copy(update={"temperature": 1e9})
+    given = torch.tensor([[-1, 2, -1, 0], [1, -1, -1, -1], [-1, -1, -1, -1], [3, 1, 2, 0]])
+    rows = 4000
+    objective = WORLD.objective(REWARDS)
+    request = Request(L, given=given.repeat_interleave(rows, 0))
+    noise = noise_for(0, 4 * rows)
+    tokens = method.sample(WORLD.model(), objective, request, noise).tokens
+    for row, own in enumerate(given):
+        mine = tokens[row * rows : (row + 1) * rows]
+        fits = ((WORLD.clean == own) | (own < 0)).all(1).numpy()
+        law = np.where(fits, WORLD.law, 0) / WORLD.law[fits].sum()
+        assert tv_excess(mine, law) < 0.02
+    # A part of the rows, told how many steps the others take, comes out as before.
+    index = torch.arange(rows // 2, rows + 10)
+    part = Request(L, given=request.given[index], most_free=request.free)
+    again = method.sample(WORLD.model(), objective, part, noise.rows(index)).tokens
+    assert torch.equal(again, tokens[index])
 
 
 def test_guided_methods_keep_letters_that_are_given() -> None:

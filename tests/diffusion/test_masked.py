@@ -398,6 +398,19 @@ def test_probabilities_of_either_precision_give_tokens_of_one_entropy() -> None:
     assert abs(entropy_of(double) - exact) < 0.02
 
 
-def test_blocks_refuse_more_steps_than_positions() -> None:
-    with pytest.raises(ValueError, match="5 blocks for 4 positions"):
-        Masked(size=K).plan(4, 5, "blocks", noise_for(0, 1))
+def test_rows_with_fewer_positions_than_blocks_begin_late_and_end_with_the_others() -> None:
+    given = torch.full((3, 6), -1)
+    given[1, :4] = 2
+    given[2] = 1
+    plan = Masked(size=K).plan(6, 6, "blocks", noise_for(0, 3), given)
+    assert plan.step_of is not None
+    assert plan.step_of[0].sort().values.tolist() == [0, 1, 2, 3, 4, 5]
+    assert plan.step_of[1, :4].tolist() == [-1] * 4
+    assert plan.step_of[1, 4:].sort().values.tolist() == [4, 5]
+    assert plan.step_of[2].tolist() == [-1] * 6
+    assert plan.changing(4).tolist() == [True, True, False]
+    # Fewer blocks than positions are of nearly equal size, in every row that has enough.
+    plan = Masked(size=K).plan(6, 3, "blocks", noise_for(0, 3), given)
+    assert plan.step_of is not None
+    assert plan.step_of[0].bincount().tolist() == [2, 2, 2]
+    assert plan.step_of[1, 4:].sort().values.tolist() == [1, 2]

@@ -68,8 +68,12 @@ class Request:
         length: letters of each design, L.
         should_stop: asked before every step; True gives the batch up with ``Interrupted``.
         load_model: from a reference of the registry to the model, for methods that need others.
-        given: (L,) int64 letters that every design has, -1 where one is to be found; None for none.
+        given: (L,) int64 letters that every design has, or (B, L) those of each, -1 where one is to
+            be found; None for none. Samplers whose designs come in populations take (L,) alone.
         guard: constraints that every design satisfies; the letters that they fix are given too.
+        most_free: most positions to be found that any design may have, where designs have letters
+            of their own: steps are counted for so many, and designs with fewer begin late. None
+            counts those of the design with the most.
     """
 
     length: int
@@ -77,10 +81,11 @@ class Request:
     load_model: LoadModel = _no_models
     given: Tensor | None = None
     guard: Guard | None = None
+    most_free: int | None = None
 
     @property
     def known(self) -> Tensor | None:
-        """(L,) letters that are given or fixed by constraints, -1 elsewhere; None for none."""
+        """(L,) or (B, L) letters that are given or fixed by constraints, -1 elsewhere; or None."""
         fixed = None if self.guard is None else self.guard.given
         if self.given is None or fixed is None:
             return fixed if self.given is None else self.given
@@ -88,9 +93,22 @@ class Request:
 
     @property
     def free(self) -> int:
-        """Positions that are to be found."""
+        """Positions that are to be found, of the design with the most."""
+        if self.most_free is not None:
+            return self.most_free
         known = self.known
-        return self.length if known is None else int((known < 0).sum())
+        return self.length if known is None else int((known < 0).sum(-1).max())
+
+    def known_of(self, rows: int) -> Tensor | None:
+        """``known`` of each of so many rows, (rows, L).
+
+        Args:
+            rows: as many for each design, those of a design one after the other.
+        """
+        known = self.known
+        if known is None or known.ndim == 1:
+            return None if known is None else known.expand(rows, -1)
+        return known.repeat_interleave(rows // len(known), 0)
 
 
 @dataclass(frozen=True)

@@ -243,8 +243,7 @@ class Sampler(Settings):
 
         rows = torch.arange(len(noise.item), device=noise.item.device)
         predict = predict or partial(self.predict, model)
-        known, guard = request.known, request.guard
-        given = None if known is None else known.expand(len(rows), -1)
+        given, guard = request.known_of(len(rows)), request.guard
         suited = self.suited(model.process)
         with torch.inference_mode():
             steps, decoding = suited.steps_for(request.free), suited.decoding

@@ -147,8 +147,7 @@ class Search:
         self._noise = noise.rows(torch.arange(0, len(noise.item), size, device=device))
         self._archive = Archive(noise.item, size, request)
         self._rows = torch.arange(len(self._noise.item), device=device)
-        known, self._guard = request.known, request.guard
-        given = None if known is None else known.expand(len(self._rows), -1)
+        given, self._guard = request.known_of(len(self._rows)), request.guard
         self._plan = model.process.plan(
             request.length, self.steps, settings.decoding, self._noise, given
         )
