@@ -1,9 +1,9 @@
 """Counter-based noise: a number depends on what it is for, never on what was drawn before.
 
-A number is addressed by (seed, purpose, item, step, candidate, position). The same design therefore
-gets the same noise in any batch, on any shard, and after any resume, and nothing has to be saved or
-restored. The generator is Philox-4x32-10 (Salmon et al. 2011, "Parallel random numbers: as easy as
-1, 2, 3"), written in int64 tensor operations, so CPU and CUDA give the same bits.
+A number is addressed by (seed, purpose, round, item, step, candidate, position). The same design
+therefore gets the same noise in any batch, on any shard, and after any resume, and nothing has to
+be saved or restored. The generator is Philox-4x32-10 (Salmon et al. 2011, "Parallel random numbers:
+as easy as 1, 2, 3"), written in int64 tensor operations, so CPU and CUDA give the same bits.
 """
 
 from __future__ import annotations
@@ -63,16 +63,22 @@ class Noise:
             depends on instead of its place in the batch.
         step: denoising step, optimizer update or round: an integer, or (B,) int64.
         candidate: which of an item's candidates each row is: an integer, or (B,) int64.
+        round: of a refinement; 0 for what is drawn once.
     """
 
     seed: int
     item: Tensor
     step: int | Tensor = 0
     candidate: int | Tensor = 0
+    round: int = 0
 
     def at(self, step: int | Tensor) -> Noise:
         """The same items at another step."""
         return replace(self, step=step)
+
+    def in_round(self, round: int) -> Noise:
+        """The same items in another round."""
+        return replace(self, round=round)
 
     def anew(self, attempt: int) -> Noise:
         """Other noise of the same items, for designs that are drawn again.
@@ -86,7 +92,7 @@ class Noise:
         """The noise of some rows, given by index or boolean mask."""
         step = self.step if isinstance(self.step, int) else self.step[index]
         candidate = self.candidate if isinstance(self.candidate, int) else self.candidate[index]
-        return Noise(self.seed, self.item[index], step, candidate)
+        return Noise(self.seed, self.item[index], step, candidate, self.round)
 
     def repeat(self, candidates: int) -> Noise:
         """Each row ``candidates`` times in a row, numbered as that item's candidates 0, 1, ...
@@ -105,7 +111,9 @@ class Noise:
         else:
             number = number + self.candidate.repeat_interleave(candidates) * candidates
         step = self.step if isinstance(self.step, int) else self.step.repeat_interleave(candidates)
-        return Noise(self.seed, self.item.repeat_interleave(candidates), step, number)
+        return replace(
+            self, item=self.item.repeat_interleave(candidates), step=step, candidate=number
+        )
 
     def uniform(
         self,
@@ -123,6 +131,7 @@ class Noise:
         Returns:
             (B,), (B, L), (B, M) or (B, M, L).
         """
+        import numpy as np
         import torch
 
         device = self.item.device
@@ -139,8 +148,11 @@ class Noise:
                 position = torch.arange(positions, device=device)
             else:
                 position = positions if candidates is None else positions[:, None]
-        key = (self.seed & _WORD, zlib.crc32(purpose.encode()))
-        shape = torch.broadcast_shapes(item.shape, step.shape, candidate.shape, position.shape)
+        named = f"{purpose}@{self.round}" if self.round else purpose
+        key = (self.seed & _WORD, zlib.crc32(named.encode()))
+        # Not torch.broadcast_shapes: its first call imports sympy, for most of a second.
+        shapes = (item.shape, step.shape, candidate.shape, position.shape)
+        shape = np.broadcast_shapes(*(tuple(one) for one in shapes))
         counter = (
             item & _WORD,
             (step & 0xFFFFFF) | (((item >> 32) & 0xFF) << 24),

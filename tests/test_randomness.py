@@ -125,6 +125,17 @@ def test_at_changes_the_step_alone() -> None:
     assert torch.equal(draws(per_row)[2], draws(noise)[2])
 
 
+def test_rounds_have_noise_of_their_own() -> None:
+    noise = noise_for(9, 3)
+    assert torch.equal(draws(noise.in_round(0)), draws(noise))
+    seen = [draws(noise.in_round(number)) for number in range(4)]
+    assert len(torch.cat(seen).unique()) == 4 * 3 * 50
+    later = noise.in_round(3)
+    for same in (later.rows(torch.tensor([0, 1, 2])), later.at(0), later.anew(0)):
+        assert torch.equal(draws(same), seen[3])
+    assert torch.equal(draws(later.repeat(2))[::2], seen[3])
+
+
 def test_global_generators_are_left_alone() -> None:
     before = torch.get_rng_state(), random.getstate(), np.random.get_state()[1].tolist()
     draws(noise_for(10, 5))
