@@ -87,6 +87,33 @@ def hamming_diversity(tokens: Tokens, size: int) -> float:
     return float(differing / (float(length) * rows * (rows - 1)))
 
 
+def edit_distances(first: Tokens, second: Tokens) -> NDArray[np.int64]:
+    """Fewest insertions, deletions and substitutions from each row to its counterpart.
+
+    The dynamic program of Levenshtein distances, row by row over all pairs at once.
+
+    Args:
+        first: (N, L) tokens.
+        second: (N, M) tokens.
+
+    Returns:
+        (N,) distances.
+    """
+    import numpy as np
+
+    first, second = np.asarray(first), np.asarray(second)
+    places = np.arange(second.shape[1] + 1)
+    costs = np.broadcast_to(places, (len(first), len(places)))
+    for row in range(first.shape[1]):
+        kept = costs[:, :-1] + (second != first[:, row, None])
+        best = costs + 1  # a deletion
+        best[:, 1:] = np.minimum(best[:, 1:], kept)
+        # Insertions: the least of costs[j] + k - j over j up to k.
+        costs = np.minimum.accumulate(best - places, axis=1) + places
+    distances: NDArray[np.int64] = costs[:, -1].astype(np.int64)
+    return distances
+
+
 def longest_homopolymer(tokens: Tokens) -> NDArray[np.int64]:
     """Length of the longest run of one letter in each row of (N, L) tokens: (N,)."""
     import numpy as np

@@ -9,6 +9,7 @@ from designkit.sequence_stats import (
     by_length,
     cluster_near_duplicates,
     composition,
+    edit_distances,
     hamming_diversity,
     kmer_counts,
     longest_homopolymer,
@@ -141,3 +142,28 @@ def test_a_common_flank_and_poly_a_tails_do_not_make_relatives():
 def test_impossible_thresholds_are_refused():
     with pytest.raises(InputError, match=r"identity=1\.5"):
         cluster_near_duplicates(["ACGT"], identity=1.5)
+
+
+def slow_edit_distance(first: str, second: str) -> int:
+    """By the recursive definition."""
+    if not first or not second:
+        return len(first) + len(second)
+    if first[0] == second[0]:
+        return slow_edit_distance(first[1:], second[1:])
+    return 1 + min(
+        slow_edit_distance(first[1:], second),
+        slow_edit_distance(first, second[1:]),
+        slow_edit_distance(first[1:], second[1:]),
+    )
+
+
+def test_edit_distances() -> None:
+    rng = np.random.default_rng(0)
+    for length, other in ((5, 5), (4, 6), (6, 3), (1, 4), (0, 2), (3, 0)):
+        first = rng.integers(3, size=(20, length))
+        second = rng.integers(3, size=(20, other))
+        expected = [
+            slow_edit_distance("".join(map(str, a)), "".join(map(str, b)))
+            for a, b in zip(first, second, strict=True)
+        ]
+        assert edit_distances(first, second).tolist() == expected
