@@ -218,6 +218,15 @@ class RewardEngine:
         reasons = [table.reasons[row] for row in rows]
         return Scored(columns, total[rows], reasons, feasible[rows])
 
+    def monitor(self, sequences: Sequence[str]) -> dict[str, NDArray[np.float64]]:
+        """Values of the monitors alone, (N,) float64 by column; NaN for "no score"."""
+        table = ScoreTable(list(sequences), self._width)
+        alive = [place for place, one in enumerate(sequences) if self._refusal(one) is None]
+        for part in self._monitors:
+            table.fill(part, alive)
+        names = [name for part in self._monitors for name in part.names]
+        return {name: table.values[:, self.columns.index(name)] for name in names}
+
     def reference_rewards(self) -> NDArray[np.float64]:
         """The objective of the reference designs, (N,); they are not in the budget.
 

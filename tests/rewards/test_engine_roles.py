@@ -119,6 +119,8 @@ def test_monitors_are_asked_about_designs_only() -> None:
     scored = engine.score(["AAG", "AAT"])
     assert monitor.seen == ["AAG", "AAT"]
     assert scored.columns["g"][0] == 1
+    assert engine.monitor(["GG", "AAG", "GG"])["g"].tolist() == [2, 1, 2]
+    assert monitor.seen == ["AAG", "AAT", "GG"]
     assert engine.rows_scored == 3  # monitors are not in the budget
 
 
