@@ -1,0 +1,1 @@
+"""Methods that improve sequences in rounds, one file each."""

@@ -1,0 +1,149 @@
+"""Every sequence that was scored in a run, once."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+    from torch import Tensor
+
+    from designkit.alphabet import Alphabet
+    from designkit.rewards import Scored
+
+
+class Judge(Protocol):
+    """What scores written sequences: ``RewardEngine`` is one."""
+
+    def score(self, sequences: Sequence[str], *, monitors: bool = True) -> Scored:
+        """What N sequences get, in their order."""
+        ...
+
+    def score_relaxed(self, probs: Tensor, valid: Tensor | None = None) -> Tensor:
+        """Rewards (N,) of letter probabilities (N, L, K); refused where there is no such score."""
+        ...
+
+
+class Spent(Exception):  # noqa: N818 - a state, not a mistake
+    """The next sequences would be more than the run may score."""
+
+
+class Ledger:
+    """A reward that is asked for each sequence once, however often a run comes back to it.
+
+    It is the objective of samplers too, so that what they try on the way is known as well.
+
+    Args:
+        judge: scores what is new.
+        alphabet: of the sequences.
+        limit: most sequences to score, None for any number.
+
+    Attributes:
+        sequences: that were scored, in order.
+        rewards: theirs; -inf for "no score".
+        feasible: whether they keep the bounds of all rewards.
+        columns: what else was recorded of each, by name.
+        reasons: why some have no score, by place.
+        unscored: how many have no score.
+        asked: sequences asked for, known ones too.
+    """
+
+    def __init__(self, judge: Judge, alphabet: Alphabet, limit: int | None = None):
+        self._judge, self._alphabet, self.limit = judge, alphabet, limit
+        self._places: dict[str, int] = {}
+        self.sequences: list[str] = []
+        self.rewards: list[float] = []
+        self.feasible: list[bool] = []
+        self.columns: dict[str, list[float]] = {}
+        self.reasons: dict[int, str] = {}
+        self.asked = self.unscored = 0
+
+    def __len__(self) -> int:
+        return len(self.sequences)
+
+    def affordable(self, sequences: Sequence[str]) -> list[bool]:
+        """Which of the sequences may be asked for: known ones, and new ones up to the limit."""
+        left = len(sequences) if self.limit is None else self.limit - len(self)
+        new: set[str] = set()
+        allowed = []
+        for sequence in sequences:
+            if sequence not in self._places and sequence not in new:
+                if len(new) >= left:
+                    allowed.append(False)
+                    continue
+                new.add(sequence)
+            allowed.append(True)
+        return allowed
+
+    def look_up(self, sequences: Sequence[str]) -> NDArray[np.int64]:
+        """Places (N,) of sequences in the ledger; those that are new are scored.
+
+        Raises:
+            Spent: that would be more than ``limit``.
+        """
+        import numpy as np
+
+        new = list(dict.fromkeys(s for s in sequences if s not in self._places))
+        if self.limit is not None and len(self) + len(new) > self.limit:
+            raise Spent
+        self.asked += len(sequences)
+        if new:
+            found = self._judge.score(new, monitors=False)
+            for place, reason in enumerate(found.reasons):
+                if reason is not None and np.isnan(found.reward[place]):
+                    self.reasons[len(self) + place] = reason
+            rewards = np.where(np.isnan(found.reward), -np.inf, found.reward).tolist()
+            columns = {name: values.tolist() for name, values in found.columns.items()}
+            self.enter(new, rewards, found.feasible.tolist(), columns)
+        return np.array([self._places[sequence] for sequence in sequences], dtype=np.int64)
+
+    def enter(
+        self,
+        sequences: Iterable[str],
+        rewards: Iterable[float],
+        feasible: Iterable[bool],
+        columns: dict[str, list[float]],
+    ) -> None:
+        """Note sequences that are not known yet, with what they were given."""
+        for sequence in sequences:
+            self._places[sequence] = len(self.sequences)
+            self.sequences.append(sequence)
+        rewards = list(rewards)
+        self.unscored += rewards.count(-math.inf)
+        self.rewards.extend(rewards)
+        self.feasible.extend(feasible)
+        for name, values in columns.items():
+            self.columns.setdefault(name, []).extend(values)
+
+    def values(self, tokens: Tensor) -> Tensor:
+        """The objective of (N, L) tokens, (N,) float64 on their device; -inf for "no score"."""
+        import numpy as np
+        import torch
+
+        places = self.look_up(self._alphabet.decode(tokens.detach().cpu().numpy()))
+        rewards = np.array([self.rewards[place] for place in places.tolist()], dtype=np.float64)
+        return torch.from_numpy(rewards).to(tokens.device)
+
+    def score_relaxed(self, probs: Tensor, valid: Tensor | None = None) -> Tensor:
+        """The relaxed reward itself; nothing is noted."""
+        return self._judge.score_relaxed(probs, valid)
+
+    def rows(self, first: int) -> dict[str, Any]:
+        """What was noted from a place on, as plain lists: what ``restore`` takes."""
+        return {
+            "sequences": self.sequences[first:],
+            "rewards": self.rewards[first:],
+            "feasible": self.feasible[first:],
+            "columns": {name: values[first:] for name, values in self.columns.items()},
+            "reasons": {str(n): why for n, why in self.reasons.items() if n >= first},
+            "asked": self.asked,
+        }
+
+    def restore(self, rows: dict[str, Any]) -> None:
+        """Note what an earlier run has scored."""
+        self.enter(rows["sequences"], rows["rewards"], rows["feasible"], rows["columns"])
+        self.reasons |= {int(place): why for place, why in rows["reasons"].items()}
+        self.asked = rows["asked"]

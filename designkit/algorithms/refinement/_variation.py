@@ -1,0 +1,88 @@
+"""How children differ from their parents before they are decoded."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from designkit.algorithms.refinement._archive import Population
+    from designkit.algorithms.refinement.base import Brief
+    from designkit.models.base import DiffusionModel
+    from designkit.randomness import Noise
+
+
+def changeable_of(members: Population, brief: Brief) -> Tensor:
+    """Positions (N, W) bool of members that may change."""
+    import torch
+
+    inside = torch.arange(members.tokens.shape[1]) < members.lengths[:, None]
+    for length in members.lengths.unique().tolist():
+        free = brief.changeable(length)
+        if free is not None:
+            rows = members.lengths == length
+            inside[rows, :length] &= free
+    return inside
+
+
+def crossed(
+    parents: Population, partners: Population, changeable: Tensor, noise: Noise
+) -> tuple[Tensor, Tensor]:
+    """Parents with a stretch of their partners.
+
+    Args:
+        parents: N.
+        partners: N of the same lengths.
+        changeable: (N, W) bool; other positions stay the parent's.
+        noise: of the N children.
+
+    Returns:
+        Tokens (N, W), and the cuts (N, 2), each before that position; a cut at an end is none,
+        and far away.
+    """
+    import torch
+
+    width = changeable.shape[1]
+    uniform = noise.uniform("cuts", 2)
+    cuts = (uniform * (parents.lengths + 1)[:, None]).long().sort(1).values
+    places = torch.arange(width)
+    inside = (places >= cuts[:, :1]) & (places < cuts[:, 1:]) & changeable
+    other = partners.tokens[:, :width]
+    is_end = (cuts == 0) | (cuts == parents.lengths[:, None])
+    return other.where(inside, parents.tokens), cuts.where(~is_end, -width)
+
+
+def least_likely(
+    model: DiffusionModel, members: Population, among: Tensor, count: Tensor, noise: Noise
+) -> Tensor:
+    """Those of some positions whose letters the prior would rather not have there.
+
+    Of the positions in question ``count`` are drawn without repetition, in proportion to one minus
+    the probability of their letter given all other positions.
+
+    Args:
+        model: the prior; one denoiser row a member.
+        members: N.
+        among: (N, W) bool.
+        count: (N,).
+        noise: of the N children.
+
+    Returns:
+        (N, W) bool.
+    """
+    import torch
+
+    doubt = torch.zeros(among.shape, dtype=torch.float64)
+    for length in members.lengths.unique().tolist():
+        rows = (members.lengths == length).nonzero().squeeze(1)
+        tokens = members.tokens[rows, :length]
+        x_t = tokens.where(~among[rows, :length], model.alphabet.mask).to(model.device)
+        time = among[rows, :length].float().mean(1).to(model.device)
+        with torch.inference_mode():
+            probs = model.predict_x_0(x_t, time).cpu().double()
+        own = probs.gather(2, tokens[..., None]).squeeze(2)
+        doubt[rows, :length] = (1 - own).clamp(min=1e-12)
+    gumbel = -(-noise.uniform("doubt", among.shape[1]).log()).log()
+    keys = (doubt.log() + gumbel).masked_fill(~among, -torch.inf)
+    return (keys.argsort(1, descending=True).argsort(1) < count[:, None]) & among

@@ -1,0 +1,209 @@
+"""The parts of refiners: books of what was scored, positions, and who goes on."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from designkit.algorithms.refinement._positions import (
+    between,
+    near,
+    run,
+    scattered,
+    within_edits,
+)
+from designkit.algorithms.refinement._survivors import survivors
+from designkit.algorithms.refinement._variation import crossed
+from designkit.algorithms.refinement.base import Archive, Ledger, Spent
+from designkit.alphabet import DNA
+from designkit.randomness import noise_for
+from designkit.rewards import Scored
+
+N = 4000
+
+
+class ByLength:
+    """A judge whose rewards are numbers of A; NaN for sequences that begin with T."""
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+
+    def score(self, sequences, *, monitors=True):
+        self.asked += sequences
+        values = np.array(
+            [np.nan if s[:1] == "T" else s.count("A") for s in sequences], dtype=float
+        )
+        reasons = ["begins with T" if np.isnan(value) else None for value in values]
+        return Scored({"a": values, "twice": 2 * values}, values, reasons, ~np.isnan(values))
+
+    def score_relaxed(self, probs, valid=None):
+        return probs[..., 0].sum(1)
+
+
+def test_the_ledger_asks_once_and_goes_on_after_a_restart() -> None:
+    judge = ByLength()
+    ledger = Ledger(judge, DNA)
+    assert ledger.look_up(["AA", "CA", "AA", "TT"]).tolist() == [0, 1, 0, 2]
+    assert ledger.look_up(["TT", "AC"]).tolist() == [2, 3]
+    assert judge.asked == ["AA", "CA", "TT", "AC"]
+    assert (len(ledger), ledger.asked, ledger.unscored) == (4, 6, 1)
+    assert ledger.rewards == [2, 1, -np.inf, 1]
+    assert ledger.reasons == {2: "begins with T"}
+    tokens = torch.from_numpy(DNA.encode(["AA", "TT", "AG"]))
+    assert ledger.values(tokens).tolist() == [2, -np.inf, 1]
+    again = Ledger(ByLength(), DNA)
+    again.restore(ledger.rows(0))
+    for name in ("sequences", "rewards", "feasible", "reasons", "asked", "unscored"):
+        assert getattr(again, name) == getattr(ledger, name)
+    np.testing.assert_array_equal(again.columns["twice"], ledger.columns["twice"])
+    assert ledger.rows(4)["sequences"] == ["AG"]
+
+
+def test_the_ledger_keeps_its_limit() -> None:
+    judge = ByLength()
+    ledger = Ledger(judge, DNA, limit=3)
+    ledger.look_up(["AA", "CC"])
+    assert ledger.affordable(["AA", "GG", "GG", "AC", "CC"]) == [True, True, True, False, True]
+    with pytest.raises(Spent):
+        ledger.look_up(["GG", "AC"])
+    assert judge.asked == ["AA", "CC"]
+    ledger.look_up(["GG", "AA"])
+    assert ledger.affordable(["AC", "GG"]) == [False, True]
+
+
+def archive(roots: tuple[str | None, ...] = ("AAAA", None), aligned: bool = True) -> Archive:
+    return Archive(Ledger(ByLength(), DNA), DNA, roots, aligned=aligned)
+
+
+def test_the_archive_numbers_distinct_designs_of_each_lineage() -> None:
+    own = archive()
+    assert own.add(["AAAA", "AACC", "AAAA"], [0, 0, 1], 0).tolist() == [0, 1, 2]
+    assert own.add(["AACC", "CCCC", "TTTT"], [0, 0, 0], 1, [0, 1, 1], [-1, 0, -1]).tolist() == [
+        1,
+        3,
+        4,
+    ]
+    assert [d.edits for d in own.designs] == [0, 2, -1, 4, 4]
+    assert own.designs[3].parent == 1
+    assert own.designs[3].partner == 0
+    assert own.best(0) == [0, 1, 3, 4]
+    assert own.best(0, 2) == [0, 1]
+    assert (own.leader(0), own.leader(1)) == (0, 2)
+    assert own.number_of(0, "CCCC") == 3
+    assert own.number_of(1, "CCCC") is None
+    assert own.is_within(1, 2)
+    assert not own.is_within(1, 2.5)
+    assert not own.is_within(4, -np.inf)  # no score is within no bounds
+    population = own.population([1, 3, 2], 5, {"m": torch.ones(2)})
+    assert population.tokens.tolist() == [[0, 0, 1, 1], [1, 1, 1, 1], [0, 0, 0, 0]]
+    assert population.lineages.tolist() == [0, 0, 1]
+    assert population.round == 5
+    again = archive()
+    again.ledger.restore(own.ledger.rows(0))
+    again.restore(own.rows(0))
+    assert again.designs == own.designs
+    assert again.best(0) == own.best(0)
+    assert own.rows(4) == [[3, 0, 1, -1, 1, 4]]
+
+
+def test_edits_are_substitutions_or_levenshtein() -> None:
+    assert archive(("ACGT",)).edits(["CGTA"], [0]).tolist() == [4]
+    assert archive(("ACGT",), aligned=False).edits(["CGTA", "ACG"], [0, 0]).tolist() == [2, 1]
+    assert archive((None,)).edits(["CGTA"], [0]).tolist() == [-1]
+    assert archive(("ACGT",)).distances(["AC", "AA"], ["ACC", None]).tolist() == [1, -1]
+
+
+def test_numbers_of_positions_are_spread_over_scales() -> None:
+    most = torch.full((20_000,), 31)
+    drawn = between(noise_for(0, 20_000), "count", most)
+    assert (int(drawn.min()), int(drawn.max())) == (1, 31)
+    shares = [
+        float(((drawn >= low) & (drawn < 2 * low)).double().mean()) for low in (1, 2, 4, 8, 16)
+    ]
+    np.testing.assert_allclose(shares, [0.2] * 5, atol=0.01)
+    assert between(noise_for(0, 5), "count", torch.ones(5)).tolist() == [1] * 5
+
+
+@pytest.mark.parametrize("choose", [scattered, run])
+def test_chosen_positions_may_change(choose) -> None:
+    changeable = torch.tensor([1, 1, 0, 1, 1, 0, 1, 1, 0, 0]).bool().expand(N, -1)
+    for count in (1, 3, 6, 9):
+        chosen = choose(noise_for(1, N), changeable, torch.full((N,), count))
+        assert (chosen.sum(1) == min(count, 6)).all()
+        assert not (chosen & ~changeable).any()
+        if choose is scattered and count == 3:
+            shares = chosen.double().mean(0)
+            np.testing.assert_allclose(shares[changeable[0]], [0.5] * 6, atol=0.03)
+        if choose is run and count == 3:
+            # A window of three of the six, at one of four places.
+            places = chosen[:, changeable[0]].long().argmax(1).bincount() / N
+            np.testing.assert_allclose(places, [0.25] * 4, atol=0.03)
+            assert (chosen[:, changeable[0]].long().diff(dim=1).abs().sum(1) <= 2).all()
+
+
+def test_positions_near_cuts() -> None:
+    changeable = torch.ones(1, 8, dtype=torch.bool)
+    changeable[0, 3] = False
+    chosen = near(torch.tensor([[4, -8]]), 2, changeable)
+    assert chosen[0].nonzero().flatten().tolist() == [2, 4, 5]
+
+
+def test_sequences_come_back_within_their_edits() -> None:
+    generator = torch.Generator().manual_seed(0)
+    roots = torch.randint(4, (N, 12), generator=generator)
+    tokens = torch.randint(4, (N, 12), generator=generator)
+    chosen = torch.rand(N, 12, generator=generator) < torch.rand(N, 1, generator=generator)
+    for most in (1, 4, 12):
+        kept, drawn = within_edits(noise_for(2, N), tokens, roots, chosen, most)
+        worst = ((kept != roots) | drawn).sum(1)
+        assert int(worst.max()) <= most
+        assert not (drawn & ~chosen).any()
+        assert ((kept == tokens) | (kept == roots)).all()
+        # No more is given back than has to be.
+        needless = (kept != tokens).any(1) & (worst < most)
+        assert not needless.any()
+    kept, drawn = within_edits(noise_for(2, N), tokens, roots, chosen, 12)
+    assert torch.equal(kept, tokens)
+
+
+def test_a_stretch_of_the_partner_lies_between_the_cuts() -> None:
+    own = archive(("AAAAAA",))
+    first, second = own.add(["AAAAAA", "CCCCCC"], [0, 0], 0)
+    parents, partners = own.population([first] * N, 0), own.population([second] * N, 0)
+    changeable = torch.ones(N, 6, dtype=torch.bool)
+    tokens, cuts = crossed(parents, partners, changeable, noise_for(3, N))
+    for row in range(0, N, 97):
+        ends = [cut for cut in cuts[row].tolist() if cut > 0]
+        changes = (tokens[row].diff() != 0).nonzero().flatten() + 1
+        assert changes.tolist() == (ends if len(set(ends)) == len(ends) else [])
+    assert 0.3 < float((tokens == 1).double().mean()) < 0.4  # of two uniform cuts: a third
+
+
+def test_the_best_go_on_and_the_newest_of_equals() -> None:
+    own = archive(("AAAA", "CCCC"))
+    first = own.add(["AAAA", "CCCC"], [0, 1], 0).tolist()
+    new = own.add(["AAAC", "ACAA", "CCCA", "TCCC", "ACCC"], [0, 0, 1, 1, 1], 1).tolist()
+    kept = survivors(own, first, new, 2, 0.0, noise_for(0, 1))
+    assert [own.sequence(number) for number in kept] == ["AAAA", "ACAA", "ACCC", "CCCA"]
+    everyone = survivors(own, first, new, 9, 0.0, noise_for(0, 1))
+    assert own.sequence(everyone[-1]) == "TCCC"
+
+
+def test_a_warm_selection_is_a_draw_in_proportion() -> None:
+    own = archive(("AAAA",))
+    numbers = own.add(["AAAA", "AAAC", "AACC"], [0, 0, 0], 0).tolist()
+    alpha, counts = 1.5, np.zeros(3)
+    for round in range(1, 3001):
+        (kept,) = survivors(own, numbers, [], 1, alpha, noise_for(0, 1).in_round(round))
+        counts[kept] += 1
+    expected = np.exp(np.array([4, 3, 2]) / alpha)
+    np.testing.assert_allclose(counts / 3000, expected / expected.sum(), atol=0.03)
+    # Very cold: the temperature is a tenth of the spread, and not everything falls on one.
+    wide = own.add(["CCCC", "ACCC"], [0, 0], 1).tolist()
+    seen = {
+        survivors(own, [*numbers, *wide], [], 1, 1e-9, noise_for(1, 1).in_round(r))[0]
+        for r in range(1, 200)
+    }
+    assert seen == {0}
+    assert len(survivors(own, numbers, wide, 3, 1e-9, noise_for(1, 1))) == 3

@@ -1,0 +1,174 @@
+"""RERD: with an exact kernel and no selection the law stays; with selection it finds the best."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import numpy as np
+import pytest
+import torch
+
+from designkit.algorithms.refinement.base import Brief
+from designkit.algorithms.refinement.rerd import RERD
+from designkit.algorithms.sampling.base import Sampler
+from tests.algorithms.refining import drawn_from, rounds, run, tokens_of, toy_archive
+from tests.tabular import exact_svdd, independent_world, make_rewards, make_world, tv_excess
+
+WORLD = make_world(3, 4)
+REWARDS = make_rewards(WORLD)
+ALPHA = 0.7
+TARGET = WORLD.tilted(REWARDS, ALPHA)
+
+
+class ExactRERD(RERD):
+    """RERD whose sampler knows the exact soft value at its temperature."""
+
+    alpha: float = ALPHA
+
+    def inner(self) -> Sampler:
+        return exact_svdd(WORLD, REWARDS, self.alpha, 60)
+
+
+@pytest.mark.parametrize("span", [0.0, 1.0])
+def test_an_exact_kernel_without_selection_leaves_the_law(span: float) -> None:
+    count = 4000
+    method = ExactRERD(population=count, selection="none", fraction=0.5, span=span)
+    archive, _ = toy_archive(WORLD, REWARDS)
+    first = drawn_from(archive, WORLD, TARGET, count, seed=1)
+    last = run(method, WORLD.model(), archive, 2, start=first)[-1]
+    assert tv_excess(tokens_of(last), TARGET) < 0.02
+    assert (last.numbers != first.numbers).double().mean() > 0.2
+
+
+def test_a_kernel_of_another_temperature_changes_it() -> None:
+    method = ExactRERD(population=4000, selection="none", fraction=0.5, span=0.0, alpha=0.3)
+    archive, _ = toy_archive(WORLD, REWARDS)
+    first = drawn_from(archive, WORLD, TARGET, 4000, seed=1)
+    last = run(method, WORLD.model(), archive, 2, start=first)[-1]
+    assert tv_excess(tokens_of(last), TARGET) > 0.04
+
+
+def test_selection_is_greedier_than_the_law() -> None:
+    archive, _ = toy_archive(WORLD, REWARDS)
+    first = drawn_from(archive, WORLD, TARGET, 4000, seed=1)
+    selected = run(RERD(population=10), WORLD.model(), archive, 3, start=first)[-1]
+    assert selected.rewards.min() >= np.sort(REWARDS)[-11]
+
+
+def test_good_sequences_are_found_and_nothing_scored_twice() -> None:
+    """Of 1,024 sequences 120 are scored: of random ones the best would be the 9th."""
+    world, rewards = independent_world(4, 5)
+    ranks = []
+    for seed in range(4):
+        archive, reward = toy_archive(world, rewards, limit=120)
+        for last in rounds(RERD(population=8), world.model(), archive, seed=seed):
+            assert last.rewards.equal(last.rewards.sort(descending=True).values)
+            assert len(set(last.numbers.tolist())) == len(last)
+        assert len(reward.asked) == len(set(reward.asked)) == len(archive.ledger) == 120
+        ranks.append(int((rewards > archive.reward(archive.best(0, 1)[0])).sum()))
+    assert np.mean(ranks) <= 3, ranks
+
+
+def test_a_lineage_that_is_stuck_starts_anew_and_keeps_its_archive() -> None:
+    archive, _ = toy_archive(WORLD, REWARDS)
+    method = RERD(population=4, patience=0.5)
+    peaks, bests = [], []
+    for population in run(method, WORLD.model(), archive, 25):
+        peaks.append(float(population.rewards.max()) if len(population) else -np.inf)
+        bests.append(archive.reward(archive.best(0, 1)[0]))
+    assert any(after < before for before, after in pairwise(peaks))
+    assert bests == sorted(bests)
+    # Without patience the best stay for good.
+    archive, _ = toy_archive(WORLD, REWARDS)
+    steady = run(RERD(population=4, patience=None), WORLD.model(), archive, 25)
+    peaks = [float(population.rewards.max()) for population in steady]
+    assert peaks == sorted(peaks)
+
+
+def test_a_rooted_lineage_starts_anew_from_its_root_and_archive() -> None:
+    root = WORLD.model().alphabet.decode(WORLD.clean[:1])[0]
+    archive, _ = toy_archive(WORLD, REWARDS, [root])
+    populations = run(RERD(population=3, patience=0.4), WORLD.model(), archive, 30)
+    assert all(design.parent >= 0 for design in archive.designs[1:])
+    assert min(population.rewards.max() for population in populations[10:]) < REWARDS.max()
+
+
+@pytest.mark.parametrize("settings", [{}, {"temperature": 0.5}, {"schedule": "decay"}])
+def test_parents_went_on_and_children_are_near(settings: dict[str, object]) -> None:
+    world = make_world(4, 5)
+    archive, _ = toy_archive(world, make_rewards(world))
+    method = RERD(population=6, offspring=9, crossover=0, fraction=0.4, **settings)
+    populations = run(method, world.model(), archive, 8)
+    went_on: dict[int, set[int]] = {p.round: set(p.numbers.tolist()) for p in populations}
+    for design in archive.designs:
+        if design.parent >= 0:
+            assert design.parent in went_on[design.round - 1]
+            pair = archive.sequence(design.parent), archive.ledger.sequences[design.place]
+            assert 1 <= sum(a != b for a, b in zip(*pair, strict=True)) <= 2
+
+
+def test_crossed_children_come_from_both() -> None:
+    world = make_world(4, 5)
+    archive, _ = toy_archive(world, make_rewards(world))
+    run(RERD(population=8, crossover=1.0), world.model(), archive, 10)
+    crossed = [design for design in archive.designs if design.partner >= 0]
+    assert len(crossed) > 10
+    for design in crossed:
+        assert design.partner != design.parent
+
+
+def test_selection_above_zero_is_a_draw() -> None:
+    archive, _ = toy_archive(WORLD, REWARDS)
+    greedy = run(RERD(population=5), WORLD.model(), archive, 1)[-1].rewards
+    means = []
+    for alpha in (0.3, 30.0):
+        archive, _ = toy_archive(WORLD, REWARDS)
+        last = run(RERD(population=5, offspring=20, temperature=alpha), WORLD.model(), archive, 4)
+        means.append(float(last[-1].rewards.mean()))
+    assert float(greedy.mean()) >= means[1]
+    assert means[0] > means[1]
+
+
+def test_positions_that_the_prior_finds_unlikely_are_preferred() -> None:
+    """Of all pairs, the one that breaks the law of the sum is drawn anew more often."""
+    from designkit.algorithms.refinement._variation import least_likely
+    from designkit.randomness import noise_for
+
+    archive, _ = toy_archive(WORLD, REWARDS)
+    count = 3000
+    place = int(np.argmin(WORLD.law))
+    sequence = WORLD.model().alphabet.decode(WORLD.clean[place : place + 1])
+    numbers = archive.add(sequence * count, [0] * count, 0)
+    members = archive.population(numbers, 0)
+    among = torch.tensor([True, True, True, False]).expand(count, -1)
+    one = torch.ones(count, dtype=torch.int64)
+    chosen = least_likely(WORLD.model(), members, among, one, noise_for(0, count))
+    x_t = WORLD.clean[place].clone()
+    x_t[:3] = WORLD.size
+    probs = WORLD.model().predict_x_0(x_t[None], torch.ones(1))[0].detach()
+    doubt = 1 - probs.gather(1, WORLD.clean[place][:, None])[:3, 0].double()
+    share = chosen.double().mean(0)
+    assert share[3] == 0
+    np.testing.assert_allclose(share[:3], doubt / doubt.sum(), atol=0.03)
+
+
+def test_edits_are_limited_whatever_is_drawn() -> None:
+    world = make_world(4, 5)
+    root = world.model().alphabet.decode(world.clean[100:101])[0]
+    archive, _ = toy_archive(world, make_rewards(world), [root])
+    brief = Brief(most_edits=2)
+    run(RERD(population=10, fraction=1.0), world.model(), archive, 20, brief=brief)
+    edits = [design.edits for design in archive.designs]
+    assert set(edits) == {0, 1, 2}
+    for number, count in enumerate(edits):
+        assert count == sum(a != b for a, b in zip(archive.sequence(number), root, strict=True))
+    near = [s for s in world.model().alphabet.decode(world.clean) if differ(s, root) <= 2]
+    rewards = make_rewards(world)
+    best = max(
+        rewards[i] for i, s in enumerate(world.model().alphabet.decode(world.clean)) if s in near
+    )
+    assert archive.reward(archive.best(0, 1)[0]) == best
+
+
+def differ(first: str, second: str) -> int:
+    return sum(a != b for a, b in zip(first, second, strict=True))
