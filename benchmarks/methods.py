@@ -41,8 +41,8 @@ from designkit.recipes.objective import (
     load_rewards,
     make_engine,
 )
-from designkit.recipes.options import RunOptions
-from designkit.recipes.sample import OutputOptions, run_sample
+from designkit.recipes.options import OutputOptions, RunOptions
+from designkit.recipes.sample import run_sample
 from designkit.registry.build import load_diffusion_model
 from designkit.registry.store import Registry
 from designkit.rewards import RewardEngine

@@ -6,19 +6,13 @@ from typing import Annotated, Any
 
 import typer
 
+from designkit.cli import _design_options as designs
 from designkit.cli import _options as options
 
 
 def register(root: typer.Typer) -> None:
     """Add the command to the program."""
     root.command("sample")(sample)
-
-
-def _alpha(text: str) -> float | str:
-    try:
-        return float(text)
-    except ValueError:
-        return text
 
 
 def sample(
@@ -36,28 +30,9 @@ def sample(
     ] = None,
     reward: options.Rewards = None,
     aggregation: options.Aggregation = None,
-    alpha: Annotated[
-        Any,
-        typer.Option(
-            "--alpha",
-            metavar="NUMBER|auto",
-            parser=_alpha,
-            help="Temperature of p(x) exp(reward / alpha), in units of the reward: a reward "
-            "difference of alpha makes a design e = 2.7 times as likely. 0 is greedy; auto "
-            "measures the one at which a tenth of the prior's designs would carry the weight.",
-        ),
-    ] = None,
-    length: Annotated[
-        int | None, typer.Option("--length", min=1, help="Letters of every design.")
-    ] = None,
-    condition: Annotated[
-        str | None,
-        typer.Option(
-            "--condition",
-            metavar="CLASS",
-            help="Class of the prior to draw from; 'designkit models show' names them.",
-        ),
-    ] = None,
+    alpha: designs.Alpha = None,
+    length: designs.Length = None,
+    condition: designs.Condition = None,
     on_invalid: options.OnInvalid = None,
     template: options.Template = None,
     fix: options.Fix = None,
@@ -87,9 +62,12 @@ def sample(
     max_time: options.MaxTime = None,
 ) -> None:
     """Draw designs from a prior; with --method and --reward, guided ones."""
-    from designkit.recipes.options import RunOptions
-    from designkit.recipes.sample import OutputOptions, run_sample
+    from designkit.recipes.options import OutputOptions, RunOptions
+    from designkit.recipes.sample import run_sample
 
+    constraints = designs.constraint_flags(
+        template, fix, design, forbid, forbid_letters, max_homopolymer, coding, gc
+    )
     flags: dict[str, Any] = {
         "model": model,
         "num": num,
@@ -100,14 +78,7 @@ def sample(
         "max_evals": max_evals,
         "length": length,
         "condition": condition,
-        "constraints.template": template,
-        "constraints.fix": fix,
-        "constraints.design": design,
-        "constraints.forbid": forbid,
-        "constraints.forbid_letters": forbid_letters,
-        "constraints.max_homopolymer": max_homopolymer,
-        "constraints.coding": coding,
-        "constraints.gc": gc,
+        **constraints,
         "batch_size": batch_size,
         "precision": None if precision == "auto" else precision,
         "on_invalid": on_invalid,

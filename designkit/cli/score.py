@@ -46,8 +46,7 @@ def score(
     threads: options.Threads = None,
 ) -> None:
     """Score sequences with rewards and, with --model, by their likelihood under a prior."""
-    from designkit.recipes.options import RunOptions
-    from designkit.recipes.sample import OutputOptions
+    from designkit.recipes.options import OutputOptions, RunOptions
     from designkit.recipes.score import run_score
 
     flags: dict[str, Any] = {

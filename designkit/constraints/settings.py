@@ -131,7 +131,7 @@ class ConstraintSettings(Settings):
         for name, tokens in (("--template", template), ("the parent", own)):
             if len(tokens) != length:
                 raise UsageError(f"{name} has {len(tokens)} letters, designs have {length}")
-        kept = self._kept(length)
+        kept = self.kept(length)
         if kept is not None and parent is None and self.template is None:
             flag = "--fix" if self.fix is not None else "--design"
             raise UsageError(f"{flag} keeps letters of a template: add --template")
@@ -151,7 +151,7 @@ class ConstraintSettings(Settings):
             allowed.append(asked - banned)
         return tuple(allowed)
 
-    def _kept(self, length: int) -> frozenset[int] | None:
+    def kept(self, length: int) -> frozenset[int] | None:
         """0-based positions that keep their letter; None where neither option was given."""
         if self.fix is None and self.design is None:
             return None

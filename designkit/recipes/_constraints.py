@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from designkit.errors import UsageError
@@ -35,39 +36,73 @@ class RunConstraints:
     def __init__(self, settings: ConstraintSettings, alphabet: Alphabet):
         self._settings = settings
         self.alphabet = alphabet
-        self._compiled: dict[int, Constraints | None] = {}
+        self._compiled: dict[tuple[int, str | None], Constraints | None] = {}
         self._guards: dict[int, Guard] = {}
         self.reason = ""
 
-    def of(self, length: int) -> Constraints | None:
+    def of(self, length: int, root: str | None = None) -> Constraints | None:
         """Constraints of designs of one length; None where there are none.
+
+        Args:
+            length: L.
+            root: the sequence that they descend from, whose letters are kept in place of those of
+                the template; None for none.
 
         Raises:
             UsageError: they do not fit the length, or no design satisfies them.
         """
-        if length not in self._compiled:
-            self._compiled[length] = self._settings.compile(self.alphabet, length)
-        return self._compiled[length]
+        parent = root if self._settings.kept(length) is not None else None
+        if (length, parent) not in self._compiled:
+            found = self._settings.compile(self.alphabet, length, parent)
+            self._compiled[length, parent] = found
+        return self._compiled[length, parent]
 
-    def free(self, length: int) -> int:
-        """Letters of a design that are to be found."""
-        constraints = self.of(length)
+    def violations(self, sequence: str, root: str | None = None) -> list[str]:
+        """What is wrong with a finished design, in words; arguments are those of ``of``."""
+        constraints = self.of(len(self.alphabet.split(sequence)), root)
+        return [] if constraints is None else constraints.violations(sequence)
+
+    def free(self, length: int, root: str | None = None) -> int:
+        """Letters of a design that are to be found; arguments are those of ``of``."""
+        constraints = self.of(length, root)
         return length if constraints is None else constraints.free
 
-    def guard(self, length: int, device: torch.device) -> Guard | None:
-        """What samplers keep to."""
+    def changeable(self, length: int, root: str | None = None) -> Tensor | None:
+        """Positions (L,) bool that may change, the same for all roots; None for all."""
+        import torch
+
+        constraints = self.of(length, root)
+        if constraints is None:
+            return None
+        return torch.tensor([token is None for token in constraints.fixed])
+
+    def guard(self, length: int, device: torch.device, root: str | None = None) -> Guard | None:
+        """What samplers keep to.
+
+        Args:
+            length: of the designs.
+            device: theirs.
+            root: any sequence that designs descend from. The letters that these keep differ from
+                root to root: samplers are given them, and the guard leaves them open.
+        """
         from designkit.algorithms.sampling._constrained_draw import Guard
 
-        constraints = self.of(length)
+        constraints = self.of(length, root)
         if constraints is None:
             return None
         if length not in self._guards:
+            if root is not None:
+                anything = frozenset(range(self.alphabet.size))
+                kept = self._settings.kept(length) or frozenset()
+                allowed = enumerate(constraints.allowed)
+                opened = tuple(anything if place in kept else some for place, some in allowed)
+                constraints = replace(constraints, allowed=opened)
             self._guards[length] = Guard(constraints, device)
         return self._guards[length]
 
-    def describe(self, length: int) -> str:
-        """What is asked of designs of a length, for messages; empty where there is nothing."""
-        constraints = self.of(length)
+    def describe(self, length: int, root: str | None = None) -> str:
+        """What is asked of designs, for messages; empty where there is nothing."""
+        constraints = self.of(length, root)
         if constraints is None:
             return ""
         words = self._settings.describe(self.alphabet)
@@ -101,8 +136,7 @@ class RunConstraints:
             again = set()
             anew = noise.rows(rows.to(noise.item.device)).anew(attempt)
             for row, sequence in zip(rows.tolist(), draw(anew, rows), strict=True):
-                constraints = self.of(len(self.alphabet.split(sequence)))
-                wrong = [] if constraints is None else constraints.violations(sequence)
+                wrong = self.violations(sequence)
                 if wrong:
                     self.reason = wrong[0]
                     again.add(row // population)

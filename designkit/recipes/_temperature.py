@@ -2,30 +2,31 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from designkit.errors import UsageError
+from designkit.settings import Settings
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from designkit.algorithms.sampling.base import Sampler
     from designkit.rewards import RewardEngine
+
+M = TypeVar("M", bound=Settings)
+"""A sampler or a refiner."""
 
 SHARE_OF_SPREAD = 1 / 5
 _HALVINGS = 60
 
 
-def is_measured(sampler: Sampler) -> bool:
-    """Whether the sampler's temperature has to be measured before it can run."""
-    return getattr(sampler, "temperature", 0) in (None, "auto")
+def is_measured(method: Settings) -> bool:
+    """Whether the method's temperature has to be measured before it can run."""
+    return getattr(method, "temperature", 0) in (None, "auto")
 
 
-def with_temperature(
-    sampler: Sampler, engine: RewardEngine | None, effective_share: float
-) -> Sampler:
-    """The sampler with a number as its temperature.
+def with_temperature(method: M, engine: RewardEngine | None, effective_share: float) -> M:
+    """The method with a number as its temperature.
 
     Where none was given it is a fifth of the reward's standard deviation over the reference;
     ``auto`` is the one at which the reference has an effective size of ``effective_share``.
@@ -35,16 +36,16 @@ def with_temperature(
     """
     import numpy as np
 
-    if engine is None or not is_measured(sampler):
-        return sampler
+    if engine is None or not is_measured(method):
+        return method
     rewards = engine.reference_rewards()
     spread = float(np.std(rewards, ddof=1))
     if not spread > 0:
         raise UsageError("the reward is the same for all designs of the prior: give --alpha")
     wanted = spread * SHARE_OF_SPREAD
-    if getattr(sampler, "temperature", 0) == "auto":
+    if getattr(method, "temperature", 0) == "auto":
         wanted = effective_temperature(rewards, effective_share)
-    return sampler.model_copy(update={"temperature": float(f"{wanted:.3g}")})
+    return method.model_copy(update={"temperature": float(f"{wanted:.3g}")})
 
 
 def effective_temperature(rewards: NDArray[np.float64], share: float) -> float:

@@ -38,8 +38,8 @@ class Console:
 
         print(yaml.safe_dump(dict(fields), sort_keys=False), end="")  # noqa: T201
 
-    def progress(self, title: str, total: int) -> Progress:
-        """A display of work that has ``total`` parts."""
+    def progress(self, title: str, total: int | None) -> Progress:
+        """A display of work that has ``total`` parts; None for nobody knows how many."""
         return Progress(title, total, self.quiet)
 
 
@@ -48,11 +48,11 @@ class Progress:
 
     Args:
         title: what is being done.
-        total: number of parts.
+        total: number of parts, None for nobody knows.
         quiet: show nothing.
     """
 
-    def __init__(self, title: str, total: int, quiet: bool = False):
+    def __init__(self, title: str, total: int | None, quiet: bool = False):
         self.title = title
         self.total = total
         self.quiet = quiet
@@ -89,19 +89,22 @@ class Progress:
             self.bar.update(self.task, completed=done, figures=text)
         elif self._line_is_due(done):
             self.last_line = time.monotonic()
-            rate = (done - self.first) / (self.last_line - self.started)
-            left = int((self.total - done) / rate) if rate else 0
             print(  # noqa: T201 - this is the console
-                f"{self.title}: {done}/{self.total}, {left // 60}m{left % 60:02d}s left, {text}",
-                file=sys.stderr,
-                flush=True,
+                f"{self.title}: {self._reached(done)}, {text}", file=sys.stderr, flush=True
             )
-        if done >= self.total:
+        if self.total is not None and done >= self.total:
             self.close()
+
+    def _reached(self, done: int) -> str:
+        if self.total is None or self.first is None:
+            return str(done)
+        rate = (done - self.first) / (self.last_line - self.started)
+        left = int((self.total - done) / rate) if rate else 0
+        return f"{done}/{self.total}, {left // 60}m{left % 60:02d}s left"
 
     def _line_is_due(self, done: int) -> bool:
         late = time.monotonic() - self.last_line >= SECONDS_BETWEEN_LINES
-        return late and done < self.total and not self.quiet
+        return late and (self.total is None or done < self.total) and not self.quiet
 
     def close(self) -> None:
         """End the display."""

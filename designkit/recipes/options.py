@@ -24,6 +24,25 @@ FLAG_NAMES = {
 
 
 @dataclass(frozen=True)
+class OutputOptions:
+    """Where designs go.
+
+    Attributes:
+        target: a file, or ``-``.
+        format: of the output, None for what its name says.
+        force: replace an existing output.
+        append: add to it.
+        resume: continue an interrupted run.
+    """
+
+    target: str = "-"
+    format: str | None = None
+    force: bool = False
+    append: bool = False
+    resume: bool = False
+
+
+@dataclass(frozen=True)
 class RunOptions:
     """The common options of a run.
 

@@ -4,132 +4,65 @@ from __future__ import annotations
 
 import json
 from contextlib import nullcontext
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
-from designkit import plugins
 from designkit.alphabet import Alphabet
-from designkit.constraints import ConstraintSettings
 from designkit.errors import (
     EXIT_OK,
     EXIT_SOME_ITEMS_FAILED,
     BudgetExhausted,
-    ConfigurationError,
     Interrupted,
     UsageError,
-    did_you_mean,
 )
 from designkit.recipes._constraints import MOST_ATTEMPTS, RunConstraints, template_length
 from designkit.recipes._learned_value import at_its_temperature, doubts, network_of
 from designkit.recipes._loaded import LoadedModels
+from designkit.recipes._methods import (
+    DesignSettings,
+    check_condition,
+    named_method,
+    resolve_method,
+)
 from designkit.recipes._planner import AUTO, NO_MODEL, plan_method, to_be_found
 from designkit.recipes._temperature import is_measured, with_temperature
 from designkit.recipes.console import Console
 from designkit.recipes.objective import (
-    ObjectiveSettings,
     load_rewards,
     make_engine,
     model_loader,
     reference_of,
     rewards_record,
 )
-from designkit.recipes.options import RunOptions
+from designkit.recipes.options import OutputOptions, RunOptions
 from designkit.recipes.runtime import draw_seed, set_threads, stop_on_signals
-from designkit.settings import Layer, validate
+from designkit.settings import Layer
 
 if TYPE_CHECKING:
     from designkit.algorithms.sampling.base import Sampler
     from designkit.registry.store import StoredModel
 
 
-class SampleSettings(ObjectiveSettings):
-    """What a ``sample`` preset may hold, besides its rewards.
+class SampleSettings(DesignSettings):
+    """What a ``sample`` preset may hold; its methods are the samplers."""
 
-    Attributes:
-        model: the prior.
-        num: designs to draw.
-        length: of every design; that of the template, or drawn from the prior's length law, when
-            not given.
-        condition: the prior's class to draw from; all sequences when not given.
-        constraints: what every design must satisfy.
-        method: ``name`` of the sampler and its settings.
-        batch_size: designs decoded together; changes speed and memory, not the designs.
-        effective_share: what ``--alpha auto`` aims at: the effective size of the prior's designs,
-            weighted by exp(reward / alpha), as a share of their number.
-        precision: arithmetic of the prior.
-        on_invalid: designs that a reward cannot score: ``fail`` stops when they are more than a
-            fifth, ``skip`` leaves them out, ``worst`` keeps them whatever their number.
-    """
-
-    model: str
-    num: int = Field(default=10, ge=1)
-    length: int | None = Field(default=None, ge=1)
-    condition: str | None = None
-    constraints: ConstraintSettings = Field(default_factory=ConstraintSettings)
     method: dict[str, Any] = Field(default_factory=lambda: {"name": "ancestral"})
-    batch_size: int = Field(default=64, ge=1)
-    effective_share: float = Field(default=0.1, gt=0, lt=1)
-    precision: Literal["auto", "fp32", "bf16"] = "auto"
-    on_invalid: Literal["fail", "skip", "worst"] = "fail"
-
-
-@dataclass(frozen=True)
-class OutputOptions:
-    """Where designs go.
-
-    Attributes:
-        target: a file, or ``-``.
-        format: of the output, None for what its name says.
-        force: replace an existing output.
-        append: add to it.
-        resume: continue an interrupted run.
-    """
-
-    target: str = "-"
-    format: str | None = None
-    force: bool = False
-    append: bool = False
-    resume: bool = False
 
 
 def resolve_settings(merged: Layer) -> tuple[SampleSettings, Sampler]:
     """Settings and sampler, checked without importing torch; lists every problem.
 
-    The method ``auto`` is replaced by the one that the budget allows. A key of ``--set`` that is
-    none of ``SampleSettings`` is taken for a setting of the method, ``method: svdd`` for its name.
+    The method ``auto`` is replaced by the one that the budget allows.
     """
-    if isinstance(merged.data.get("method"), str):
-        merged.data["method"] = {"name": merged.data["method"]}
-    method = merged.at("method")
-    method.data.setdefault("name", "ancestral")
+    method = named_method(merged, "ancestral")
     if method.data["name"] == AUTO:
         further = set(merged.data) - set(SampleSettings.model_fields)
         method.data = plan_method(merged, method.data, *to_be_found(merged), further)
-    plugin = plugins.find("designkit.samplers", str(method.data["name"]))
-    for key in [key for key in merged.data if key not in SampleSettings.model_fields]:
-        is_misspelt = did_you_mean(key, SampleSettings.model_fields)
-        if key in plugin.model_fields or not is_misspelt:
-            method.data[key] = merged.data.pop(key)
-            method.origins[(key,)] = merged.origin((key,))
-    merged.data["method"] = method.data
-    own = {key: value for key, value in method.data.items() if key != "name"}
-    problems: list[str] = []
-    settings = sampler = None
-    if "model" not in merged.data:
-        problems.append(NO_MODEL)
-        merged.data["model"] = ""
-    try:
-        settings = validate(SampleSettings, merged)
-    except ConfigurationError as error:
-        problems += error.problems
-    try:
-        sampler = validate(plugin, Layer(method.label, own, method.origins), "method")
-    except ConfigurationError as error:
-        problems += error.problems
-    if settings is None or sampler is None or problems:
-        raise ConfigurationError(problems)
+    sampler: Sampler
+    settings, sampler = resolve_method(
+        merged, method, SampleSettings, "designkit.samplers", NO_MODEL
+    )
     if sampler.needs_reward and not settings.rewards:
         raise UsageError(f"method {method.data['name']} needs a reward: add --reward REF")
     return settings, sampler
@@ -171,7 +104,8 @@ def run_sample(options: RunOptions, output: OutputOptions) -> int:
     settings = settings.model_copy(update={"length": length})
     constraints = RunConstraints(settings.constraints, alphabet)
     longest = _check_lengths(settings, sampler, stored, constraints)
-    _check_condition(settings, sampler, stored)
+    needed_by = settings.method["name"] if sampler.needs_condition else None
+    check_condition(settings.condition, stored, needed_by)
     same = {
         "settings": settings.model_dump(mode="json"),
         "sampler": sampler.model_dump(mode="json"),
@@ -281,25 +215,6 @@ def _check_lengths(
     for length in lengths:
         sampler.steps_for(constraints.free(length))
     return max(lengths)
-
-
-def _check_condition(settings: SampleSettings, sampler: Sampler, stored: StoredModel) -> None:
-    """Refuse a class that the prior does not have, before any work.
-
-    Raises:
-        UsageError: an unknown class, or none where the method needs one.
-    """
-    from designkit.models.base import class_index
-    from designkit.registry.build import class_names
-
-    classes = class_names(stored.card)
-    if settings.condition is not None:
-        class_index(settings.condition, classes, stored.name)
-    elif sampler.needs_condition:
-        known = f"the classes are {', '.join(classes)}" if classes else "the model has no classes"
-        raise UsageError(
-            f"method {settings.method['name']} needs a class: add --condition CLASS ({known})"
-        )
 
 
 def _plan(

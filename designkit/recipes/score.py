@@ -20,9 +20,8 @@ from designkit.recipes.objective import (
     reference_of,
     rewards_record,
 )
-from designkit.recipes.options import RunOptions
+from designkit.recipes.options import OutputOptions, RunOptions
 from designkit.recipes.runtime import interrupt_on_signals, set_threads
-from designkit.recipes.sample import OutputOptions
 from designkit.settings import validate
 
 if TYPE_CHECKING:

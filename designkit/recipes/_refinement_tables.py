@@ -1,0 +1,136 @@
+"""The tables that a refinement writes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from designkit.algorithms.refinement.base import Archive
+    from designkit.recipes._lineages import Inputs
+    from designkit.recipes._refinement_run import RefinementRun
+    from designkit.recipes.refine import RefineSettings
+    from designkit.rewards import RewardEngine
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """The designs that are written.
+
+    Attributes:
+        numbers: theirs, best first.
+        requested: how many were asked for.
+        dropped: how many of the best have no score and are left out.
+        failed: how many were not found.
+    """
+
+    numbers: list[int]
+    requested: int
+    dropped: int
+    failed: int
+
+    @classmethod
+    def best(cls, archive: Archive, settings: RefineSettings) -> Chosen:
+        """The best of each lineage, or of all."""
+        if settings.per_input is not None:
+            pools = [archive.best(each, settings.per_input) for each in range(archive.lineages)]
+            requested = settings.per_input * archive.lineages
+            wanted = [number for pool in pools for number in pool]
+        else:
+            requested = settings.num
+            wanted = [n for each in range(archive.lineages) for n in archive.best(each, requested)]
+        wanted = sorted(wanted, key=lambda n: (-archive.reward(n), n))[:requested]
+        kept = wanted
+        if settings.on_invalid != "worst":
+            kept = [n for n in wanted if archive.reward(n) != -float("inf")]
+        return cls(kept, requested, len(wanted) - len(kept), requested - len(wanted))
+
+
+class Names:
+    """What designs are called: inputs as they were, others by their number.
+
+    Args:
+        archive: of the run.
+        inputs: of the run.
+    """
+
+    def __init__(self, archive: Archive, inputs: Inputs):
+        self._archive, self._inputs = archive, inputs
+        self.has_roots = any(root is not None for root in archive.roots)
+
+    def of(self, number: int) -> str | None:
+        """The name of a design, None of no design."""
+        if number < 0:
+            return None
+        design = self._archive.designs[number]
+        if self._archive.roots[design.lineage] is None:
+            return f"design_{number + 1}"
+        name = self._inputs.ids[design.lineage]
+        return name if design.parent < 0 else f"{name}.{number + 1}"
+
+    def origin(self, numbers: list[int]) -> dict[str, Any]:
+        """Where designs come from, as columns."""
+        designs = [self._archive.designs[number] for number in numbers]
+        columns: dict[str, Any] = (
+            {"edits": [one.edits for one in designs]} if self.has_roots else {}
+        )
+        columns["parent"] = [self.of(one.parent) for one in designs]
+        if self.has_roots:
+            columns["input"] = [self._inputs.ids[one.lineage] for one in designs]
+        return columns | {"round": [one.round for one in designs]}
+
+
+def design_table(
+    run: RefinementRun,
+    names: Names,
+    chosen: Chosen,
+    engine: RewardEngine | None,
+    fields: dict[str, Any],
+) -> pd.DataFrame:
+    """The designs, best first.
+
+    Args:
+        run: finished, or stopped.
+        names: of its designs.
+        chosen: which designs.
+        engine: asked for the monitors, and the prior for likelihoods; None for neither.
+        fields: the same for all designs.
+    """
+    import numpy as np
+    import pandas as pd
+
+    archive, numbers = run.archive, chosen.numbers
+    ledger, places = archive.ledger, [archive.designs[number].place for number in numbers]
+    rewards = np.array([archive.reward(number) for number in numbers], dtype=np.float64)
+    sequences = [archive.sequence(number) for number in numbers]
+    columns: dict[str, Any] = {
+        "id": [names.of(number) for number in numbers],
+        "sequence": sequences,
+        "reward": np.where(np.isneginf(rewards), np.nan, rewards),
+    }
+    for name, values in ledger.columns.items():
+        columns[name] = np.array([values[place] for place in places], dtype=np.float64)
+    if engine is not None:
+        columns |= engine.monitor(sequences)
+        if run.settings.likelihood_draws:
+            columns["log_likelihood"] = run.log_likelihood(numbers)
+    return pd.DataFrame(columns | names.origin(numbers)).assign(**fields)
+
+
+def trajectory_table(run: RefinementRun, names: Names, written: list[int]) -> pd.DataFrame:
+    """Every design that went on from a round or was written, in the order they were made."""
+    import numpy as np
+    import pandas as pd
+
+    archive = run.archive
+    numbers = sorted(run.accepted.union(written))
+    rewards = np.array([archive.reward(number) for number in numbers], dtype=np.float64)
+    columns: dict[str, Any] = {
+        "id": [names.of(number) for number in numbers],
+        "sequence": [archive.sequence(number) for number in numbers],
+        "reward": np.where(np.isneginf(rewards), np.nan, rewards),
+    } | names.origin(numbers)
+    columns["partner"] = [names.of(archive.designs[number].partner) for number in numbers]
+    return pd.DataFrame(columns)
