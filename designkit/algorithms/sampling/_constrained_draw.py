@@ -14,6 +14,10 @@ keeps its own positions. Where the guess were the law of the model, designs woul
 restricted to C. It is not, and weights correct that: a path of steps has the weight
 prod p(x_s | x_t) / q(x_s | x_t) under the restricted law.
 
+Under uniform noise letters may change again, and only the last step draws what stays. In the others
+the guess of each clean letter is replaced by its law under C, P_pi(x_0^l | C), and the law of the
+step follows from that. Weights grow by P_pi(C | x_s) / P_pi(C | x_t) there too.
+
 Shares of letters, such as GC, are no automaton of few states: states that cannot be completed are
 given no weight, and finished designs that are outside the bounds are to be drawn again.
 """
@@ -25,7 +29,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from designkit.algorithms.sampling._automaton_scan import LEAST_WEIGHT, Scan
-from designkit.diffusion.base import Transition
+from designkit.diffusion.base import Revision, Transition
 
 if TYPE_CHECKING:
     import torch
@@ -33,6 +37,7 @@ if TYPE_CHECKING:
 
     from designkit.algorithms.values.base import States
     from designkit.constraints import Constraints
+    from designkit.diffusion.base import Plan
     from designkit.randomness import Noise
 
 
@@ -67,26 +72,30 @@ class Guard:
     def judge(self, states: States) -> States:
         """States with their own ``log_chance``, and a guess of allowed letters alone.
 
-        The chance is that of masked letters drawn from the guess to satisfy letters and words; -inf
-        where a share of letters can no longer come to lie within its bounds.
+        The chance is that of undecided letters, drawn from the guess, to satisfy letters and words;
+        -inf where a share of letters can no longer come to lie within its bounds.
         """
-        chance = states.log_chance
-        if not _is_revised(states):
-            tokens = states.tokens
-            chance = self.log_total(tokens, states.x_0_probs, tokens >= self._size)
-            chance = chance.where(self.may_hold(tokens), -float("inf"))
+        unknown = self._unknown(states)
+        chance = self.log_total(states.tokens, states.x_0_probs, unknown)
+        chance = chance.where(self.may_hold(states.tokens, unknown), -float("inf"))
 
         def predict(x_t: Tensor, t: Tensor) -> Tensor:
-            return self._restricted(states.predict(x_t, t), x_t)
+            return self._restricted(states.predict(x_t, t), x_t, t, states.plan)
 
-        probs = self._restricted(states.x_0_probs, states.tokens)
+        probs = self._restricted(states.x_0_probs, states.tokens, states.time, states.plan)
         return replace(states, x_0_probs=probs, predict=predict, log_chance=chance)
 
-    def _restricted(self, probs: Tensor, tokens: Tensor) -> Tensor:
+    def _unknown(self, states: States) -> Tensor:
+        """(N, L) bool, the positions whose letters are not decided: all that may change again."""
+        if states.plan.step_of is None:
+            return states.plan.free & (states.time > 0).view(-1, 1)
+        return states.tokens >= self._size
+
+    def _restricted(self, probs: Tensor, tokens: Tensor, time: Tensor, plan: Plan) -> Tensor:
         """A guess (N, L, K) of states (N, L) without letters that are not allowed."""
-        unknown = (tokens >= self._size)[..., None]
+        is_guessed = (time > 0).view(-1, 1) if plan.step_of is None else tokens >= self._size
         weights = probs.clamp(min=LEAST_WEIGHT) * self._allowed
-        return (weights / weights.sum(-1, keepdim=True)).where(unknown, probs)
+        return (weights / weights.sum(-1, keepdim=True)).where(is_guessed[..., None], probs)
 
     def transition(self, here: States, law: Transition) -> Transition:
         """A step's law, conditioned on the constraints.
@@ -96,50 +105,69 @@ class Guard:
             law: of the step, the model's or a tilted one.
 
         Returns:
-            A law of letters that are never changed again; otherwise ``law`` itself.
+            Of letters that stay, the conditional law itself. Of letters that may change again, what
+            follows from the law of each clean letter under the constraints.
         """
-        import torch
-
-        if _is_revised(replace(here, step=here.step + 1)) or law.positions.shape[1] == 0:
+        if law.positions.shape[1] == 0:
             return law
+        unknown = self._unknown(here)
+        if isinstance(law, Revision) and here.step + 1 < here.plan.steps:
+            return law.of_guess(self._letters(here.tokens, law.guess, unknown, law.positions))
         if self._scan is None:
-            own = law.probs.double().clamp(min=LEAST_WEIGHT) * self._allowed[law.positions]
-            return replace(law, probs=own / own.sum(-1, keepdim=True))
+            weights = law.probs.double().clamp(min=LEAST_WEIGHT) * self._allowed[law.positions]
+            return replace(law, probs=weights / weights.sum(-1, keepdim=True))
         index = law.positions[..., None].expand(-1, -1, self._size)
         guess, told = here.x_0_probs.double(), law.open[..., None]
         guess = guess.scatter(1, index, law.probs.double().where(told, guess.gather(1, index)))
-        shown = here.tokens.gather(1, law.positions) >= self._size
-        unknown = (here.tokens >= self._size).scatter(1, law.positions, law.open | shown)
-        if law.positions.shape[1] > 1:
-            return ConstrainedTransition(
-                law.positions, law.probs, law.open, self, here.tokens, guess, unknown
-            )
-        assert self._scan is not None
-        own = torch.cat(
-            [
-                self._scan.letters(weights, law.positions[rows])
-                for rows, weights in self._weights(here.tokens, guess, unknown)
-            ]
+        if law.positions.shape[1] == 1:
+            return replace(law, probs=self._letters(here.tokens, guess, unknown, law.positions))
+        return ConstrainedTransition(
+            law.positions, law.probs, law.open, self, here.tokens, guess, unknown
         )
-        total = own.sum(-1, keepdim=True)
-        # Of a state that cannot be completed no letter is better than another.
-        return replace(law, probs=(own / total).where(total > 0, law.probs.double()))
 
-    def may_hold(self, tokens: Tensor) -> Tensor:
+    def _letters(self, tokens: Tensor, guess: Tensor, unknown: Tensor, positions: Tensor) -> Tensor:
+        """Law (A, P, K) of each letter, all others being drawn from the guess until C holds.
+
+        Args:
+            tokens: (A, L), what is known.
+            guess: (A, L, K) of the rest.
+            unknown: (A, L) bool, what the guess is of.
+            positions: (A, P), whose letters.
+        """
+        import torch
+
+        index = positions[..., None].expand(-1, -1, self._size)
+        guess = guess.double()
+        own = guess.gather(1, index)
+        if self._scan is None:
+            weights = own.clamp(min=LEAST_WEIGHT) * self._allowed[positions]
+        else:
+            weights = torch.cat(
+                [
+                    self._scan.letters(some, positions[rows])
+                    for rows, some in self._weights(tokens, guess, unknown)
+                ]
+            )
+        total = weights.sum(-1, keepdim=True)
+        # Of a state that cannot be completed no letter is better than another.
+        return (weights / total).where(total > 0, own)
+
+    def may_hold(self, tokens: Tensor, unknown: Tensor | None = None) -> Tensor:
         """(N,) bool, whether shares of letters can still come to lie within their bounds.
 
         Args:
             tokens: (N, L), may hold masks.
+            unknown: (N, L) bool, positions that are not decided; None for the masked ones.
         """
         import torch
 
         possible = torch.ones_like(tokens[:, 0], dtype=torch.bool)
         length = self.constraints.length
-        unknown = tokens >= self._size
+        unknown = tokens >= self._size if unknown is None else unknown
         for share in self.constraints.shares:
             counted = torch.zeros(self._size + 1, dtype=torch.bool, device=tokens.device)
             counted[list(share.tokens)] = True
-            inside, allowed = counted[tokens], self._allowed
+            inside, allowed = counted[tokens] & ~unknown, self._allowed
             must = inside | (unknown & (~allowed | counted[:-1]).all(1))
             may = inside | (unknown & (allowed & counted[:-1]).any(1))
             width = share.window(length)
@@ -201,11 +229,6 @@ class Guard:
             weights = probs[rows].clamp(min=LEAST_WEIGHT).where(unknown[rows, :, None], one_hot)
             weights = weights.mul_(self._allowed).flatten(1).T.contiguous()
             yield rows, weights.view(length, self._size, -1).double()
-
-
-def _is_revised(states: States) -> bool:
-    """Whether letters that states show may still change."""
-    return states.plan.step_of is None and not states.finished
 
 
 @dataclass(frozen=True)
