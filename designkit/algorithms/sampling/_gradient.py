@@ -26,7 +26,8 @@ class GradientGuided(GuidedSampler):
             network of ``value=learned`` (``learned``). All but the last need a differentiable
             reward.
         guidance_scale: factor of the change over the temperature; 1 is the first-order
-            approximation of the soft-optimal policy.
+            approximation of the soft-optimal policy. Where the tilt is paid for by weights, more
+            leaves a few particles with all the weight.
     """
 
     gradient: Literal["guess", "straight_through", "denoiser", "learned"] = "guess"

@@ -5,7 +5,8 @@ first-order change of the value by each letter, and its weight grows by exp((v_s
 temperature) times the model's probability of the step over the tilted one's, the normaliser of the
 tilt included (Wu et al. 2023, arXiv 2306.17775, algorithm 1, here for masked diffusion). For many
 particles the designs follow p(x) exp(r(x) / temperature) whatever the gradient is worth; a good one
-needs fewer.
+needs fewer. A ``guidance_scale`` above 1 proposes too few of the sequences that first order takes
+for bad, and their weights grow without bound: the target stays, the particles that it takes do not.
 """
 
 from __future__ import annotations
