@@ -113,7 +113,7 @@ class RunConstraints:
         self,
         noise: Noise,
         population: int,
-        draw: Callable[[Noise, Tensor], Sequence[str]],
+        draw: Callable[[Noise, Tensor, int], Sequence[str]],
     ) -> list[str | None]:
         """Designs that satisfy the constraints, drawn anew while they do not.
 
@@ -123,7 +123,8 @@ class RunConstraints:
         Args:
             noise: of the B designs, whole populations.
             population: designs that depend on each other and are drawn anew together.
-            draw: from noise and the numbers (N,) of rows among the B to their designs.
+            draw: from noise, the numbers (N,) of rows among the B and that of the attempt, the
+                first being 0, to the designs of these rows.
 
         Returns:
             (B,) designs; None for those that were given up.
@@ -135,7 +136,7 @@ class RunConstraints:
         for attempt in range(MOST_ATTEMPTS):
             again = set()
             anew = noise.rows(rows.to(noise.item.device)).anew(attempt)
-            for row, sequence in zip(rows.tolist(), draw(anew, rows), strict=True):
+            for row, sequence in zip(rows.tolist(), draw(anew, rows, attempt), strict=True):
                 wrong = self.violations(sequence)
                 if wrong:
                     self.reason = wrong[0]

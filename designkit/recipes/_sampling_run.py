@@ -110,7 +110,8 @@ class SamplingRun:
 
         Returns:
             The designs, None for those that broke the constraints in every attempt, and what else
-            the method says of them.
+            the method says of their first attempt: what holds on average over all draws, such as an
+            unbiased normaliser, does not hold of those that were kept.
         """
         import numpy as np
         import torch
@@ -127,7 +128,7 @@ class SamplingRun:
         lengths = [lengths[row - row % size] for row in range(len(lengths))]
         columns: dict[str, NDArray[np.float64]] = {}
 
-        def draw(anew: Noise, rows: Tensor) -> list[str]:
+        def draw(anew: Noise, rows: Tensor, attempt: int) -> list[str]:
             designs = [""] * len(rows)
             wanted = torch.tensor([lengths[row] for row in rows.tolist()])
             for one in sorted(set(wanted.tolist())):
@@ -139,6 +140,8 @@ class SamplingRun:
                 written = self.model.alphabet.decode(drawn.tokens.cpu())
                 for place, sequence in zip(places.tolist(), written, strict=True):
                     designs[place] = sequence
+                if attempt:
+                    continue
                 for name, values in drawn.columns.items():
                     columns.setdefault(name, np.full(len(lengths), np.nan))
                     columns[name][rows[places].numpy()] = values.cpu().numpy()

@@ -117,7 +117,7 @@ class Designs:
 
     Attributes:
         tokens: (B, L) int64, no mask left.
-        columns: (B,) float64 each, what else the method says of a design.
+        columns: (B,) float64 each, what else the method says of how a design was drawn.
     """
 
     tokens: Tensor
