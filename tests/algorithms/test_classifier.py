@@ -79,6 +79,14 @@ def test_first_order_is_exact_for_sums_over_independent_positions() -> None:
     assert abs(tv_excess(tokens, world.tilted(rewards, 1.0))) < 0.01
 
 
+def test_letters_are_valued_by_roll_outs() -> None:
+    """More states are tried than there are designs, and the last of them are rolled out too."""
+    value = {"name": "rollout", "completions": 32}
+    tokens = draw(Classifier(temperature=1.0, value=value), 4_000)
+    assert tv_excess(tokens, WORLD.tilted(REWARDS, 1.0)) < 0.02
+    assert tv_excess(tokens, WORLD.law) > 0.1
+
+
 def test_what_was_tried_is_not_computed_again() -> None:
     model, objective = WORLD.model(), CountedTable(REWARDS, K)
     method = Classifier(temperature=0.3)

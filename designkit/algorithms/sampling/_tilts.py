@@ -192,6 +192,7 @@ def exact_tilt(
             step=step,
             plan=here.plan.rows(parent),
             noise=here.noise.repeat(width * size).rows(number.flatten()),
+            log_chance=here.log_chance[parent],
         )
         values = without_nan(value(states)).view(-1, size)
         if not finished:
