@@ -5,7 +5,7 @@ from designkit.rewards._batches import score_all
 from designkit.rewards._cache import ScoreCache
 from designkit.rewards._conformance import check_reward, iterate_checks, time_reward
 from designkit.rewards._conformance.case import Finding
-from designkit.rewards._engine import INFEASIBLE, TABLE_COLUMNS, RewardEngine, Scored
+from designkit.rewards._engine import INFEASIBLE, RewardEngine, Scored
 from designkit.rewards._function import FunctionReward, reward
 from designkit.rewards._identity import sources
 from designkit.rewards._loader import (
@@ -15,7 +15,7 @@ from designkit.rewards._loader import (
     split_reference,
     written_reference,
 )
-from designkit.rewards._part import Role, WeightedReward
+from designkit.rewards._part import TABLE_COLUMNS, Role, WeightedReward
 from designkit.rewards._transforms import AnyTransform, parse_transform
 from designkit.rewards.base import (
     RUN_KEYS,

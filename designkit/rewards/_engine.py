@@ -7,12 +7,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from designkit.errors import BudgetExhausted, DesignkitError, RewardError, UsageError
+from designkit.errors import BudgetExhausted, RewardError, UsageError
 from designkit.rewards._aggregation import Aggregation, aggregate
 from designkit.rewards._cache import ScoreCache
-from designkit.rewards._part import Part, WeightedReward
+from designkit.rewards._part import WeightedReward, bound_parts
 from designkit.rewards._table import ScoreTable
-from designkit.rewards.base import Reward
 
 if TYPE_CHECKING:
     import numpy as np
@@ -23,12 +22,6 @@ if TYPE_CHECKING:
 
 INFEASIBLE = -1e6
 """Best reward of a sequence outside the bounds; how far outside is taken off."""
-
-# What design tables say besides the values of rewards; a reward of that name would hide it.
-TABLE_COLUMNS = frozenset(
-    "id sequence reward feasible violation reason log_likelihood log_likelihood_se "
-    "log_normalizer parent round method model seed".split()
-)
 
 
 @dataclass(frozen=True)
@@ -111,10 +104,8 @@ class RewardEngine:
         self.rows_scored = 0
         self.nan_rows = 0
         self.infeasible_rows = 0
-        for weighted in rewards:
-            _bind(weighted.reward, alphabet)
         self._cache, self._reference = cache, reference
-        self._parts = _parts(
+        self._parts = bound_parts(
             rewards, alphabet=alphabet, memory=memory, cache=cache, reference=reference
         )
         self.rewards = tuple(part.weighted for part in self._parts)
@@ -184,6 +175,12 @@ class RewardEngine:
             RewardError: a reward broke its contract.
             UsageError: an aggregation that the values do not allow.
         """
+        return self._scored(sequences, monitors)[0]
+
+    def _scored(
+        self, sequences: Sequence[str], monitors: bool
+    ) -> tuple[Scored, NDArray[np.float64]]:
+        """What N sequences got, and the parts (P, N) of their objective; see ``_total``."""
         import numpy as np
 
         places: dict[str, int] = {}
@@ -204,7 +201,7 @@ class RewardEngine:
             table.fill(part, alive, new[part.label])
         for part in self._monitors if monitors else []:
             table.fill(part, alive)
-        total, violation = self._total(table, np.array(alive, dtype=np.int64))
+        total, violation, wanted = self._total(table, np.array(alive, dtype=np.int64))
         feasible = (violation == 0) & ~np.isnan(total)
         columns = {
             name: table.values[rows, place]
@@ -216,7 +213,7 @@ class RewardEngine:
         self.nan_rows += int(np.isnan(total)[rows].sum())
         self.infeasible_rows += int((violation > 0)[rows].sum())
         reasons = [table.reasons[row] for row in rows]
-        return Scored(columns, total[rows], reasons, feasible[rows])
+        return Scored(columns, total[rows], reasons, feasible[rows]), wanted[:, rows]
 
     def monitor(self, sequences: Sequence[str]) -> dict[str, NDArray[np.float64]]:
         """Values of the monitors alone, (N,) float64 by column; NaN for "no score"."""
@@ -252,12 +249,23 @@ class RewardEngine:
 
     def values(self, tokens: Tensor) -> Tensor:
         """The objective of (N, L) tokens, (N,) float64 on their device; -inf for "no score"."""
+        return self.judged(tokens)[0]
+
+    def judged(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
+        """The objective of (N, L) tokens, as ``values``, and what it is made of, (N, P) float64.
+
+        That is each objective times its weight, higher is better. Outside the bounds, and where
+        there is no score, all of them are the objective as a whole.
+        """
         import numpy as np
         import torch
 
         written = self.alphabet.decode(tokens.detach().cpu().numpy())
-        total = self.score(written, monitors=False).reward
-        return torch.from_numpy(np.where(np.isnan(total), -np.inf, total)).to(tokens.device)
+        scored, wanted = self._scored(written, monitors=False)
+        total = np.where(np.isnan(scored.reward), -np.inf, scored.reward)
+        each = np.where(scored.feasible, wanted, total).T
+        found = torch.from_numpy(total), torch.from_numpy(np.ascontiguousarray(each))
+        return found[0].to(tokens.device), found[1].to(tokens.device)
 
     def check_differentiable(self) -> None:
         """Refuse what ``score_relaxed`` cannot do.
@@ -298,22 +306,25 @@ class RewardEngine:
 
     def _total(
         self, table: ScoreTable, alive: NDArray[np.int64]
-    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Objective and violation of the bounds (N,) of a table; both NaN where not known."""
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+        """Objective and violation of the bounds (N,) of a table, and its weighted parts (P, N).
+
+        All are NaN where not known.
+        """
         import numpy as np
         import torch
 
         count = len(table.sequences)
         objective, scored = np.zeros(count), np.zeros(count, dtype=bool)
         scored[alive] = True
+        wanted = np.full((len(self._objectives), count), np.nan)
+        weights = torch.tensor(self._weights, dtype=torch.float64)
         if self._objectives:
-            wanted = np.full((len(self._objectives), count), np.nan)
             for row, part in zip(wanted, self._objectives, strict=True):
                 values = table.values[:, part.chosen]
                 row[:] = part.desirability(values)
                 lost = np.isnan(row) & ~np.isnan(values)
                 table.explain(part, np.flatnonzero(lost), "the transform gives no value")
-            weights = torch.tensor(self._weights, dtype=torch.float64)
             objective = aggregate(self.aggregation, torch.from_numpy(wanted), weights).numpy()
         violation = np.zeros(count)
         for part in self._limits:
@@ -332,7 +343,8 @@ class RewardEngine:
             )
         total = np.where(violation > 0, INFEASIBLE - violation, objective)
         known = scored | stopped
-        return np.where(known, total, np.nan), np.where(known, violation, np.nan)
+        wanted *= weights.numpy()[:, None]
+        return np.where(known, total, np.nan), np.where(known, violation, np.nan), wanted
 
     def _refusal(self, sequence: str) -> str | None:
         found = self.alphabet.find_invalid(sequence)
@@ -365,35 +377,3 @@ class RewardEngine:
                 raise UsageError(
                     f"reward {part.label!r}: aggregation {self.aggregation} needs weights above 0"
                 )
-
-
-def _bind(reward: Reward, alphabet: Alphabet) -> None:
-    try:
-        reward.bind(alphabet)
-    except DesignkitError:
-        raise
-    except Exception as problem:
-        reason = " ".join(f"{type(problem).__name__}: {problem}".split())
-        raise RewardError(f"reward {reward.info.name!r} cannot be bound: {reason}") from problem
-
-
-def _parts(rewards: Sequence[WeightedReward], **shared: Any) -> list[Part]:
-    parts: list[Part] = []
-    taken: set[str] = set()
-    start = 0
-    for weighted in rewards:
-        label = wanted = weighted.label or weighted.reward.info.name
-        number = 1
-        while label in taken:
-            number += 1
-            label = f"{wanted}_{number}"
-        part = Part(weighted, label, start, **shared)
-        if taken & set(part.names):
-            raise UsageError(f"two rewards record a column {sorted(taken & set(part.names))[0]!r}")
-        if TABLE_COLUMNS & set(part.names):
-            column = min(TABLE_COLUMNS & set(part.names))
-            raise UsageError(f"a reward cannot have the column {column!r}: give it another label")
-        taken |= set(part.names)
-        start = part.columns.stop
-        parts.append(part)
-    return parts

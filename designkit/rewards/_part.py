@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
-from designkit.errors import RewardError, UsageError, did_you_mean
+from designkit.errors import DesignkitError, RewardError, UsageError, did_you_mean
 from designkit.rewards._batches import BatchScorer
 from designkit.rewards._cache import ScoreCache
 from designkit.rewards._identity import identity
@@ -27,6 +27,12 @@ FEWEST_REFERENCES = 20
 _ROWS_AT_RISK = 16
 _SECONDS_AT_RISK = 10
 Role = Literal["objective", "constraint", "filter", "monitor"]
+
+# What design tables say besides the values of rewards; a reward of that name would hide it.
+TABLE_COLUMNS = frozenset(
+    "id sequence reward feasible violation reason log_likelihood log_likelihood_se "
+    "log_normalizer parent round method model seed".split()
+)
 
 
 @dataclass(frozen=True)
@@ -287,3 +293,50 @@ def _check(weighted: WeightedReward, label: str, direction: Direction) -> None:
             f"reward {label!r}: {better} is better, but {name} {transform.trend}; use {advice}, "
             f"or say direction={'maximize' if direction == 'minimize' else 'minimize'}"
         )
+
+
+def bound_parts(
+    rewards: Sequence[WeightedReward], *, alphabet: Alphabet, **shared: Any
+) -> list[Part]:
+    """The rewards of an engine, bound to an alphabet; equal labels get ``_2``, ``_3``, ...
+
+    Args:
+        rewards: in the order of their columns.
+        alphabet: of the sequences.
+        shared: what else ``Part`` takes.
+
+    Raises:
+        RewardError: a reward does not read the alphabet.
+        UsageError: two rewards record the same column, or one hides a column of design tables.
+    """
+    for weighted in rewards:
+        _bind(weighted.reward, alphabet)
+    parts: list[Part] = []
+    taken: set[str] = set()
+    start = 0
+    for weighted in rewards:
+        label = wanted = weighted.label or weighted.reward.info.name
+        number = 1
+        while label in taken:
+            number += 1
+            label = f"{wanted}_{number}"
+        part = Part(weighted, label, start, alphabet=alphabet, **shared)
+        if taken & set(part.names):
+            raise UsageError(f"two rewards record a column {sorted(taken & set(part.names))[0]!r}")
+        if TABLE_COLUMNS & set(part.names):
+            column = min(TABLE_COLUMNS & set(part.names))
+            raise UsageError(f"a reward cannot have the column {column!r}: give it another label")
+        taken |= set(part.names)
+        start = part.columns.stop
+        parts.append(part)
+    return parts
+
+
+def _bind(reward: Reward, alphabet: Alphabet) -> None:
+    try:
+        reward.bind(alphabet)
+    except DesignkitError:
+        raise
+    except Exception as problem:
+        reason = " ".join(f"{type(problem).__name__}: {problem}".split())
+        raise RewardError(f"reward {reward.info.name!r} cannot be bound: {reason}") from problem

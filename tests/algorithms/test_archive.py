@@ -30,7 +30,7 @@ def test_the_best_of_all_that_was_ever_merged_are_kept() -> None:
     seen: list[set[tuple[int, ...]]] = [set(), set()]
     for seed in range(6):
         tokens, rewards = scored(seed, 5)
-        archive.merge(tokens, rewards)
+        archive.merge(tokens, rewards[..., None])
         for words, rows in zip(seen, tokens.tolist(), strict=True):
             words.update(map(tuple, rows))
         for population, words in enumerate(seen):
@@ -43,12 +43,12 @@ def test_the_best_of_all_that_was_ever_merged_are_kept() -> None:
 
 def test_empty_places_and_sequences_without_a_score() -> None:
     archive = Archive(DESIGNS, 3, Request(1))
-    archive.merge(torch.tensor([[[0]], [[2]]]), torch.tensor([[1.0], [math.nan]]).double())
+    archive.merge(torch.tensor([[[0]], [[2]]]), torch.tensor([[[1.0]], [[math.nan]]]).double())
     assert archive.tokens.squeeze(2).tolist() == [[0, -1, -1], [2, -1, -1]]
     instead = archive.instead_of(torch.full((6, 1), 1)).squeeze(1)
     assert instead.tolist() == [0, 1, 1, 2, 1, 1]
     assert archive.filled().view(-1)[:3].tolist() == [0, 0, 0]
-    archive.merge(torch.tensor([[[3]], [[3]]]), torch.tensor([[-1e300], [-5.0]]).double())
+    archive.merge(torch.tensor([[[3]], [[3]]]), torch.tensor([[[-1e300]], [[-5.0]]]).double())
     assert archive.tokens.squeeze(2).tolist() == [[0, 3, -1], [3, 2, -1]]
 
 

@@ -25,7 +25,7 @@ def root_values(method: MCTS, iterations: int, trees: int = 4) -> np.ndarray:
         )
         for _ in range(iterations):
             search.iterate()
-    return search.trees.root_quality.numpy()
+    return search.trees.root_quality[:, 0].numpy()
 
 
 @pytest.mark.parametrize("temperature", [0.3, 2.0])

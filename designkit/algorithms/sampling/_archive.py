@@ -39,18 +39,19 @@ class Archive:
         like: (P * size,) int64 on the device of the designs, population by population.
         size: sequences to keep of each population.
         request: what breaks its constraints ranks as without a score.
+        objectives: rewards of a sequence, O.
 
     Attributes:
         tokens: (P, size, L) int64, best first; -1 in places that are empty yet.
-        rewards: (P, size) float64; -inf in empty places, the lowest number for "no score".
+        rewards: (P, size, O) float64; -inf in empty places, the lowest number for "no score".
     """
 
-    def __init__(self, like: Tensor, size: int, request: Request):
+    def __init__(self, like: Tensor, size: int, request: Request, objectives: int = 1):
         import torch
 
         self._guard = request.guard
         self.tokens = like.new_full((len(like) // size, size, request.length), _EMPTY)
-        shape = self.tokens.shape[:2]
+        shape = (*self.tokens.shape[:2], objectives)
         self.rewards = torch.full(shape, -torch.inf, dtype=torch.float64, device=like.device)
 
     def add(self, rows: Tensor, tokens: Tensor, rewards: Tensor) -> None:
@@ -62,10 +63,10 @@ class Archive:
             rewards: (N,); NaN or -inf for "no score".
         """
         count = len(self.tokens)
-        self.merge(tokens.view(count, -1, tokens.shape[-1]), rewards.view(count, -1))
+        self.merge(tokens.view(count, -1, tokens.shape[-1]), rewards.view(count, -1, 1))
 
     def merge(self, tokens: Tensor, rewards: Tensor) -> None:
-        """Note n sequences (P, n, L) of each population, with their rewards (P, n).
+        """Note n sequences (P, n, L) of each population, with their rewards (P, n, O).
 
         Args:
             tokens: -1 for places that are none.
@@ -76,22 +77,33 @@ class Archive:
         size = self.tokens.shape[1]
         lowest = torch.finfo(torch.float64).min
         if self._guard is not None:
-            holds = self._guard.holds(tokens.clamp(min=0).flatten(0, 1)).view(rewards.shape)
-            rewards = rewards.where(holds, -torch.inf)
+            holds = self._guard.holds(tokens.clamp(min=0).flatten(0, 1))
+            rewards = rewards.where(holds.view(*tokens.shape[:2], 1), -torch.inf)
         rewards = without_nan(rewards).clamp(min=lowest)
         tokens = torch.cat([self.tokens, tokens], dim=1)
         rewards = torch.cat([self.rewards, rewards], dim=1)
         is_none = (tokens[..., 0] == _EMPTY) | repeated(tokens)
-        order = ranked(rewards.masked_fill(is_none, -torch.inf))[:, :size]
-        self.rewards = rewards.masked_fill(is_none, -torch.inf).gather(1, order)
-        self.tokens = tokens.gather(1, order[..., None].expand(-1, -1, tokens.shape[2]))
-        self.tokens = self.tokens.where(~self.rewards.isneginf()[..., None], _EMPTY)
+        order = self.order(rewards, is_none)[:, :size, None]
+        self.rewards = rewards.masked_fill(is_none[..., None], -torch.inf).gather(
+            1, order.expand(-1, -1, rewards.shape[2])
+        )
+        self.tokens = tokens.gather(1, order.expand(-1, -1, tokens.shape[2]))
+        self.tokens = self.tokens.where(~self.rewards[..., :1].isneginf(), _EMPTY)
+
+    def order(self, rewards: Tensor, is_none: Tensor) -> Tensor:
+        """Places (P, n) of sequences from the best to the worst.
+
+        Args:
+            rewards: (P, n, O).
+            is_none: (P, n) bool, places that hold no sequence, or one again: they come last.
+        """
+        return ranked(rewards[..., 0].masked_fill(is_none, -float("inf")))
 
     def filled(self) -> Tensor:
         """The best sequences (P * size, L); the very best again where fewer have a score."""
         import torch
 
-        is_scored = self.rewards > torch.finfo(torch.float64).min
+        is_scored = self.rewards[..., 0] > torch.finfo(torch.float64).min
         return self.tokens.where(is_scored[..., None], self.tokens[:, :1]).flatten(0, 1)
 
     def instead_of(self, tokens: Tensor) -> Tensor:
@@ -131,7 +143,7 @@ class DistinctBest:
         own = self._own.instead_of(tokens).view(populations, size, length)
         everything = torch.cat([own, self._all.tokens], dim=1)
         again = repeated(everything)
-        again[:, size:] |= self._all.rewards <= torch.finfo(torch.float64).min
+        again[:, size:] |= self._all.rewards[..., 0] <= torch.finfo(torch.float64).min
         order = ranked(-again.double())[:, :size]
         kept = everything.gather(1, order[..., None].expand(-1, -1, length))
         return kept.flatten(0, 1)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Literal
 
 from designkit.algorithms.sampling._guided import choose
+from designkit.algorithms.sampling._pareto import dominates
 from designkit.diffusion.base import Transition
 
 if TYPE_CHECKING:
@@ -24,12 +25,13 @@ class Trees:
     Nodes are made in blocks of M children, one block of every tree at a time; node 0 is the root
     that a tree began with. What a node is worth follows from its children by the soft Bellman
     equation, temperature * log sum_c p(c) exp(Q(c) / temperature), in which what the model may do
-    besides its known children is worth what completions of the node itself were.
+    besides its known children is worth what completions of the node itself were. Several objectives
+    are followed each by itself; the best children are then all that no other one surpasses.
 
     Args:
         start: (T, L) tokens of the roots.
         law: of the first step from them.
-        own: (T,) float64, value of the roots by themselves.
+        own: (T, O) float64, value of the roots by themselves in each of O objectives.
         nodes: most nodes of a tree.
         children: M.
         temperature: of the backup; 0 takes the best of all that is below a node.
@@ -38,7 +40,7 @@ class Trees:
     Attributes:
         tokens: (T, C, L) int64.
         depth: (T, C) int64, steps from the first root.
-        quality: (T, C) float64, what nodes are worth; -inf for "no score".
+        quality: (T, C, O) float64, what nodes are worth; -inf for "no score".
         log_prior: (T, C) float64, log-probability of the step from the parent; -inf for no node.
         closed: (T, C) bool, nothing is left to be expanded there.
         root: (T,) int64, where the search begins now.
@@ -64,8 +66,8 @@ class Trees:
         self._children = children
         self.tokens = start.new_zeros(*shape, start.shape[1])
         self.depth = start.new_zeros(shape)
-        self.quality = torch.full(shape, -torch.inf, dtype=torch.float64, device=device)
-        self.log_prior = self.quality.clone()
+        self.log_prior = torch.full(shape, -torch.inf, dtype=torch.float64, device=device)
+        self.quality = self.log_prior[..., None].repeat(1, 1, own.shape[1])
         self._own = self.quality.clone()
         self.closed = torch.ones(shape, dtype=torch.bool, device=device)
         self._first = start.new_full(shape, -1)
@@ -77,22 +79,26 @@ class Trees:
         self._high = torch.full_like(own, -torch.inf)
         self.root = torch.zeros_like(self._rows)
         every = slice(None), slice(0, 1)
-        self._put(every, start[:, None], torch.zeros_like(own)[:, None], own[:, None])
+        self._put(every, start[:, None], torch.zeros_like(own[:, :1]), own[:, None])
         self.closed[every] = False
         self._keep_law(self._rows, self.root, law)
         self._count = 1
 
     @property
     def root_quality(self) -> Tensor:
-        """(T,) what the roots are worth."""
+        """(T, O) what the roots are worth."""
         return self.quality[self._rows, self.root]
 
-    def descend(self, exploration: float) -> Tensor:
+    def descend(self, exploration: float, noise: Noise) -> Tensor:
         """Follow the best edges from each root to a node without children.
 
         An edge is as good as Q, scaled to 0..1 over its tree, plus
         ``exploration`` * P * sqrt(n of the parent) / (1 + n) (Rosin 2011, doi
         10.1007/s10472-011-9258-6; Silver et al. 2017, doi 10.1038/nature24270).
+
+        Args:
+            exploration: what is seldom visited is worth.
+            noise: of the T trees, for a choice among edges none of which surpasses another.
 
         Returns:
             (D, T) int64, the nodes on the way; the last one again where a tree is less deep.
@@ -101,17 +107,18 @@ class Trees:
 
         node = self.root
         path = [node]
-        span = (self._high - self._low).clamp(min=1e-12)[:, None]
+        low, span = self._low[:, None], (self._high - self._low).clamp(min=1e-12)[:, None]
         while bool((self._first[self._rows, node] >= 0).any()):
             inner = self._first[self._rows, node] >= 0
             kids = self._kids(node)
-            scaled = (self._of(self.quality, kids) - self._low[:, None]) / span
+            scaled = (self._of(self.quality, kids) - low) / span
             prior = self._of(self.log_prior, kids).softmax(1).nan_to_num(0.0)
             visits = self._visits[self._rows, node][:, None]
             bonus = prior * visits.sqrt() / (1 + self._of(self._visits, kids))
-            score = scaled.nan_to_num(0.0, neginf=0.0, posinf=1.0) + exploration * bonus
-            score = score.masked_fill(self._of(self.closed, kids), -torch.inf)
-            best = kids.gather(1, score.argmax(1, keepdim=True)).squeeze(1)
+            score = scaled.nan_to_num(0.0, neginf=0.0, posinf=1.0) + exploration * bonus[..., None]
+            score = score.masked_fill(self._of(self.closed, kids)[..., None], -torch.inf)
+            chosen = _unsurpassed(score, noise, f"descend {len(path)}")
+            best = kids.gather(1, chosen[:, None]).squeeze(1)
             node = best.where(inner & ~self.closed[self._rows, node], node)
             if bool((node == path[-1]).all()):
                 break
@@ -141,7 +148,7 @@ class Trees:
             path: (D, T) as ``descend`` found it.
             tokens: (A, M, L).
             log_prior: (A, M) float64; -inf for places without a child.
-            own: (A, M) float64; -inf for "no score".
+            own: (A, M, O) float64; -inf for "no score".
             law: of the step from each child, (A * M) rows; None where all are finished.
             finished: (A,) bool, whether the children have no step left.
         """
@@ -167,6 +174,8 @@ class Trees:
     def commit(self, temperature: float, noise: Noise) -> None:
         """Move each root to one of its children: the best, or one in proportion to its share.
 
+        Of several objectives, to any child that none of the others surpasses.
+
         Args:
             temperature: above 0 a child is drawn in proportion to p(c) exp(Q(c) / temperature).
             noise: of the T trees.
@@ -175,8 +184,12 @@ class Trees:
         prior = self._of(self.log_prior, kids)
         quality = self._of(self.quality, kids)
         unscored = quality.isneginf().all(1, keepdim=True)
-        quality = quality.where(~unscored, 0.0).masked_fill(prior.isneginf(), -float("inf"))
-        best = choose(quality, prior.clamp(min=-1e6), temperature, noise)
+        quality = quality.where(~unscored, 0.0)
+        quality = quality.masked_fill(prior.isneginf()[..., None], -float("inf"))
+        if quality.shape[2] == 1:
+            best = choose(quality.squeeze(2), prior.clamp(min=-1e6), temperature, noise)
+        else:
+            best = _unsurpassed(quality, noise, "commit")
         moved = kids.gather(1, best[:, None]).squeeze(1)
         self.root = moved.where(self._first[self._rows, self.root] >= 0, self.root)
 
@@ -189,7 +202,8 @@ class Trees:
         quality, prior = self.quality[across], self.log_prior[across]
         own, heat = self._own[trees, node], self._temperature
         left = (1 - prior.exp().sum(1)).clamp(min=0)
-        left = left.where(left > _WHOLE, 0.0)
+        left = left.where(left > _WHOLE, 0.0)[:, None]
+        prior = prior[..., None]
         if self._backup == "mean":
             low = self._low[trees].nan_to_num(posinf=0.0)
             quality = quality.where(~quality.isneginf(), low[:, None])
@@ -197,7 +211,8 @@ class Trees:
         elif heat == 0:
             found = torch.maximum(quality.amax(1), own)
         else:
-            logs = torch.cat([prior + quality / heat, (left.log() + own / heat)[:, None]], dim=1)
+            rest = (left.log() + own / heat)[:, None]
+            logs = torch.cat([prior + quality / heat, rest], dim=1)
             found = heat * logs.logsumexp(1)
         self.quality[trees, node] = found
         self.closed[trees, node] = self.closed[across].all(1)
@@ -229,7 +244,16 @@ class Trees:
         return found
 
     def _of(self, values: Tensor, nodes: Tensor) -> Tensor:
-        return values.gather(1, nodes)
+        found: Tensor = values[self._rows[:, None], nodes]
+        return found
+
+
+def _unsurpassed(points: Tensor, noise: Noise, purpose: str) -> Tensor:
+    """One of n points (T, n, O) that no other surpasses, (T,); of one objective the first best."""
+    if points.shape[2] == 1:
+        return points.squeeze(2).argmax(1)
+    surpassed = dominates(points).any(1)
+    return noise.uniform(purpose, candidates=points.shape[1]).masked_fill(surpassed, 0.0).argmax(1)
 
 
 def distinct_letters(law: Transition, count: int, uniform: Tensor) -> tuple[Tensor, Tensor]:

@@ -13,27 +13,34 @@ is known below it is kept.
 Designs are the best distinct sequences that a tree has scored; with a temperature they are drawn
 from all of these in proportion to exp(r / temperature), without putting back. An optimiser: they do
 not follow p(x) exp(r(x) / temperature).
+
+With ``archive=pareto`` several rewards are several objectives: a node is worth a vector, followed
+are children that no other one surpasses in all of them, and designs are the sequences that none of
+all that were scored surpasses (PepTune). Weights of rewards say nothing then but which sign they
+have.
 """
 
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, cast
 
 from pydantic import Field
 
 from designkit.algorithms.sampling._archive import Archive
 from designkit.algorithms.sampling._guided import GuidedSampler, Temperature
+from designkit.algorithms.sampling._pareto import ParetoArchive
 from designkit.algorithms.sampling._tree import Backup, Trees, distinct_letters
 from designkit.algorithms.sampling.base import Designs, Request, without_nan
 from designkit.algorithms.values.base import States
 from designkit.diffusion.base import predict_distinct
+from designkit.distinct import first_equal
 from designkit.errors import Interrupted, UsageError
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from designkit.algorithms.values.base import Objective
+    from designkit.algorithms.values.base import Objective, Objectives
     from designkit.diffusion.base import Plan, X0Function
     from designkit.models.base import DiffusionModel
     from designkit.randomness import Noise
@@ -56,6 +63,8 @@ class MCTS(GuidedSampler):
         backup: ``soft``, or the ``mean`` over the children.
         temperature: of backup, commitment and draw, in units of the reward; 0 takes the best,
             ``auto`` measures one.
+        archive: ``best`` keeps the sequences of the highest reward; ``pareto`` those that none
+            surpasses in all rewards, as many of them as ``designs``, far from each other.
         value: estimator that completes states: ``posterior_mean``, ``monte_carlo`` or ``rollout``.
     """
 
@@ -65,6 +74,7 @@ class MCTS(GuidedSampler):
     exploration: float = Field(default=1.0, ge=0)
     commit: bool = True
     backup: Backup = "soft"
+    archive: Literal["best", "pareto"] = "best"
     temperature: Temperature = 0.0
 
     @property
@@ -141,11 +151,13 @@ class Search:
         settings = settings.suited(model.process)
         assert settings.decoding is not None
         self.steps = settings.steps_for(request.free)
-        self._settings, self._reward, self._process = settings, reward, model.process
+        self._settings, self._process = settings, model.process
+        self._reward = _Parts(reward) if settings.archive == "pareto" else reward
         self._value = settings.estimator().prepared(model, request.load_model)
         self._predict: X0Function = partial(settings.predict, model)
         self._noise = noise.rows(torch.arange(0, len(noise.item), size, device=device))
-        self._archive = Archive(noise.item, size, request)
+        self._archive: Archive | None = None
+        self._new_archive = partial(_KINDS[settings.archive], noise.item, size, request)
         self._rows = torch.arange(len(self._noise.item), device=device)
         given, self._guard = request.known_of(len(self._rows)), request.guard
         self._plan = model.process.plan(
@@ -178,7 +190,7 @@ class Search:
         import torch
 
         trees, count = self.trees, self._children
-        path = trees.descend(self._settings.exploration)
+        path = trees.descend(self._settings.exploration, self._noise.at(self._expanded))
         alive = (~trees.closed[self._rows, path[-1]]).nonzero().squeeze(1)
         if not len(alive):
             return
@@ -213,6 +225,7 @@ class Search:
 
     def designs(self) -> Tensor:
         """(B, L) the best sequences of every tree, or a draw from them."""
+        assert self._archive is not None
         return self._archive.filled()
 
     def _guess(self, tokens: Tensor, plan: Plan, finished: Tensor, is_child: Tensor) -> Tensor:
@@ -231,34 +244,97 @@ class Search:
         return probs
 
     def _judge(self, states: States, trees: Tensor, is_child: Tensor) -> Tensor:
-        """What children of A trees, (A, M), are worth by themselves, (A, M) float64."""
+        """What children of A trees, (A, M), are worth by themselves, (A, M, O) float64.
+
+        The clean sequences that are scored on the way go to the archive.
+        """
         import torch
 
-        heat = self._settings.alpha
         index = is_child.flatten().nonzero().squeeze(1)
-        found = self._value.values(self._reward, states.select(index), heat)
+        found = self._value.values(self._reward, states.select(index), self._settings.alpha)
         if found.decoded is None or found.rewards is None:
             raise UsageError(
                 "mcts needs a value that completes what it values: posterior_mean, monte_carlo or "
                 "rollout"
             )
-        length, count = states.tokens.shape[1], is_child.shape[1]
-        keys = without_nan(found.rewards)
-        if heat:
-            # The noise of a sequence is its own, however often it is scored.
-            powers = [pow(_RADIX, place, _MODULUS) for place in range(1, length + 1)]
-            radix = torch.tensor(powers, device=index.device)
-            code = ((found.decoded + 1) * radix).sum(1) % _MODULUS
-            own_noise = self._noise.rows(states.rows[index])
-            uniform = own_noise.uniform("archive", code[:, None]).squeeze(1)
-            keys = keys / heat - uniform.log().neg().log()
-        shape = (len(self._rows), count)
+        if isinstance(self._reward, _Parts):
+            keys = values = self._reward.of(found.decoded)
+        else:
+            keys = self._keys(found.decoded, found.rewards, states.rows[index])[:, None]
+            values = found.values[:, None]
+        count = is_child.shape[1]
         place = trees[:, None] * count + torch.arange(count, device=trees.device)
-        place = place.flatten()[index]
-        tokens = states.tokens.new_full((shape[0] * count, length), -1)
-        rewards = torch.full((shape[0] * count,), -torch.inf, dtype=torch.float64).to(keys)
-        tokens[place], rewards[place] = found.decoded, keys
-        self._archive.merge(tokens.view(*shape, length), rewards.view(shape))
-        worth = torch.full((is_child.numel(),), -torch.inf, dtype=torch.float64).to(keys)
-        worth[index] = without_nan(found.values)
-        return worth.view(is_child.shape)
+        self._keep(found.decoded, keys, place.flatten()[index], count)
+        worth = values.new_full((is_child.numel(), values.shape[1]), -torch.inf)
+        worth[index] = without_nan(values)
+        return worth.view(*is_child.shape, -1)
+
+    def _keys(self, decoded: Tensor, rewards: Tensor, rows: Tensor) -> Tensor:
+        """What scored sequences (n, L) of trees (n,) are ranked by: rewards, or a draw by them."""
+        import torch
+
+        keys, heat = without_nan(rewards), self._settings.alpha
+        if heat == 0:
+            return keys
+        # The noise of a sequence is its own, however often it is scored.
+        powers = [pow(_RADIX, place, _MODULUS) for place in range(1, decoded.shape[1] + 1)]
+        code = ((decoded + 1) * torch.tensor(powers, device=rows.device)).sum(1) % _MODULUS
+        uniform = self._noise.rows(rows).uniform("archive", code[:, None]).squeeze(1)
+        return keys / heat - uniform.log().neg().log()
+
+    def _keep(self, decoded: Tensor, keys: Tensor, place: Tensor, count: int) -> None:
+        """Tell the archive of scored sequences (n, L) at places (n,) of ``count`` for each tree."""
+        import torch
+
+        if self._archive is None:
+            self._archive = self._new_archive(keys.shape[1])
+        shape = (len(self._rows), count)
+        tokens = decoded.new_full((shape[0] * count, decoded.shape[1]), -1)
+        rewards = keys.new_full((shape[0] * count, keys.shape[1]), -torch.inf)
+        tokens[place], rewards[place] = decoded, keys
+        self._archive.merge(tokens.view(*shape, -1), rewards.view(*shape, -1))
+
+
+class _Parts:
+    """A reward that remembers, until it is asked, what the rewards of sequences are made of.
+
+    Args:
+        reward: to be asked.
+
+    Raises:
+        UsageError: it does not tell what it is made of.
+    """
+
+    def __init__(self, reward: Objective):
+        if not hasattr(reward, "judged"):
+            raise UsageError("archive=pareto is for 'designkit sample', where each reward is known")
+        self._reward = cast("Objectives", reward)
+        self._known: list[tuple[Tensor, Tensor]] = []
+
+    def values(self, tokens: Tensor) -> Tensor:
+        """See ``Objective.values``."""
+        total, parts = self._reward.judged(tokens)
+        self._known.append((tokens, parts))
+        return total
+
+    def score_relaxed(self, probs: Tensor, valid: Tensor | None = None) -> Tensor:
+        """See ``Objective.score_relaxed``."""
+        return self._reward.score_relaxed(probs, valid)
+
+    def of(self, tokens: Tensor) -> Tensor:
+        """The objectives (n, O) of sequences (n, L) that were scored since this was last asked.
+
+        Raises:
+            UsageError: there are none.
+        """
+        import torch
+
+        known = torch.cat([scored for scored, _ in self._known])
+        parts = torch.cat([parts for _, parts in self._known])
+        self._known = []
+        if parts.shape[1] == 0:
+            raise UsageError("archive=pareto needs rewards to raise: bounds alone have no front")
+        return parts[first_equal(torch.cat([known, tokens]))[len(known) :]]
+
+
+_KINDS = {"best": Archive, "pareto": ParetoArchive}

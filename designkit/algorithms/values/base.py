@@ -42,6 +42,14 @@ class Objective(Protocol):
         ...
 
 
+class Objectives(Objective, Protocol):
+    """A reward that tells the several objectives that it is made of: ``RewardEngine`` is one."""
+
+    def judged(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
+        """Rewards (N,), as ``values``, and the objectives (N, O), higher is better; float64."""
+        ...
+
+
 @dataclass(frozen=True)
 class States:
     """Half-decoded sequences, all at one time.
