@@ -20,6 +20,7 @@ LEAVES = {
     "alphabet",
     "constraints",
     "distinct",
+    "pareto",
     "plugins",
     "settings",
     "_problems",

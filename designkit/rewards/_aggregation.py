@@ -5,10 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Literal
 
 from designkit.errors import UsageError
+from designkit.pareto import pareto_fronts
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
     from torch import Tensor
 
 _SMALLEST = 1e-12
@@ -48,32 +47,3 @@ def aggregate(kind: Aggregation, values: Tensor, weights: Tensor) -> Tensor:
         values = values.clamp(min=_SMALLEST)
     powers = weights if kind == "product" else weights / weights.sum()
     return (values ** powers[:, None]).prod(0)
-
-
-def pareto_fronts(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Front of each of N points in P values, higher is better: 0 for the non-dominated, then 1, ...
-
-    A point is dominated by one that is no worse in any value and better in one. NaN stays NaN.
-
-    Args:
-        values: (P, N).
-    """
-    import numpy as np
-
-    points = np.asarray(values, dtype=np.float64).T
-    fronts = np.full(len(points), np.nan)
-    left = np.flatnonzero(~np.isnan(points).any(axis=1))
-    # Whatever dominates a point stands before it in this order.
-    left = left[np.lexsort(points[left].T[::-1])[::-1]]
-    front = 0
-    while len(left):
-        kept: list[int] = []
-        for row in left.tolist():
-            earlier = points[kept]
-            no_worse = (earlier >= points[row]).all(axis=1)
-            if not (no_worse & (earlier > points[row]).any(axis=1)).any():
-                kept.append(row)
-        fronts[kept] = front
-        left = left[np.isnan(fronts[left])]
-        front += 1
-    return fronts

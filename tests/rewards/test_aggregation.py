@@ -1,16 +1,13 @@
-"""Aggregations worked by hand, and Pareto fronts against the definition of dominance."""
+"""Aggregations worked by hand."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
-from hypothesis.extra.numpy import arrays
 
 from designkit.errors import UsageError
-from designkit.rewards._aggregation import aggregate, pareto_fronts
+from designkit.rewards._aggregation import aggregate
 
 VALUES = torch.tensor([[0.5, 0.2, 1.0], [0.5, 0.8, np.nan]], dtype=torch.float64)
 WEIGHTS = torch.tensor([1.0, 3.0], dtype=torch.float64)
@@ -45,22 +42,3 @@ def test_gradients_are_finite_differences(kind) -> None:
 def test_products_of_negative_values_are_refused(kind) -> None:
     with pytest.raises(UsageError, match=r"needs values of 0 or more, found -1; give .* transform"):
         aggregate(kind, torch.tensor([[1.0], [-1.0]]), WEIGHTS.float())
-
-
-def dominates(a: np.ndarray, b: np.ndarray) -> bool:
-    return bool((a >= b).all() and (a > b).any())
-
-
-@given(
-    arrays(np.float64, st.tuples(st.integers(1, 3), st.integers(0, 25)), elements=st.integers(0, 5))
-)
-def test_fronts_peel_off_the_non_dominated(values: np.ndarray) -> None:
-    points = values.T
-    expected = np.full(len(points), -1.0)
-    front = 0
-    while (expected < 0).any():
-        left = np.flatnonzero(expected < 0)
-        free = [i for i in left if not any(dominates(points[j], points[i]) for j in left)]
-        expected[free] = front
-        front += 1
-    np.testing.assert_array_equal(pareto_fronts(values), expected)
