@@ -1,7 +1,7 @@
 """Several objectives without weights: fronts, crowding, and the volume that a set dominates.
 
-Points are the columns of (P, N) arrays, P objectives, higher is better in each. One dominates
-another if it is no worse in any objective and better in one.
+Higher is better in each objective. A point dominates another if it is no worse in any objective and
+better in one. ``fronts`` is for many small sets at once, ``pareto_fronts`` for a large one.
 """
 
 from __future__ import annotations
@@ -11,11 +11,73 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
+    from torch import Tensor
 
     Values = NDArray[np.float64]
 
 _BLOCK = 256
 """Points compared at a time with those that stand before them."""
+
+
+def dominates(points: Tensor) -> Tensor:
+    """Whether point i is no worse than point j in any objective and better in one, (..., n, n).
+
+    Args:
+        points: (..., n, P).
+    """
+    first, second = points[..., :, None, :], points[..., None, :, :]
+    return (first >= second).all(-1) & (first > second).any(-1)
+
+
+def fronts(points: Tensor, most: int) -> Tensor:
+    """Number (..., n) of the front of each point: 0 for those that none dominates, then 1, ...
+
+    The fronts of the other points once those before are taken away (Deb et al. 2002, doi
+    10.1109/4235.996017, NSGA-II).
+
+    Args:
+        points: (..., n, P).
+        most: points to be told apart; those of fronts beyond them are n.
+    """
+    above = dominates(points)
+    count = points.shape[-2]
+    found = above[..., 0].long().fill_(count)
+    for front in range(count):
+        left = found == count
+        if bool(((~left).sum(-1) >= min(most, count)).all()):
+            break
+        found = found.where(~left | (above & left[..., :, None]).any(-2), front)
+    return found
+
+
+def crowding(points: Tensor, front: Tensor) -> Tensor:
+    """How far the neighbours of points in their front are from each other, (..., n).
+
+    The sum over objectives of the distance between the next higher and the next lower point, over
+    the range of the front; infinite at its ends (Deb et al. 2002, sec. III.B).
+
+    Args:
+        points: (..., n, P).
+        front: (..., n) int64.
+    """
+    import torch
+
+    total = torch.zeros_like(points[..., 0])
+    empty = torch.cat([total, total[..., :1]], dim=-1)  # as many as there may be fronts, and one
+    for values in points.unbind(-1):
+        low, high = (
+            empty.fill_(start).scatter_reduce(-1, front, values, kind).gather(-1, front)
+            for start, kind in ((torch.inf, "amin"), (-torch.inf, "amax"))
+        )
+        order = values.argsort(dim=-1, stable=True)
+        order = order.gather(-1, front.gather(-1, order).argsort(dim=-1, stable=True))
+        ordered, own = values.gather(-1, order), front.gather(-1, order)
+        gap = torch.full_like(ordered, torch.inf)
+        span = (high - low).nan_to_num(0.0).clamp(min=1e-300).gather(-1, order)[..., 1:-1]
+        inner = ((ordered[..., 2:] - ordered[..., :-2]) / span).nan_to_num(0.0)
+        gap[..., 1:-1] = inner.where(own[..., 2:] == own[..., :-2], torch.inf)
+        total = total.scatter_add(-1, order, gap)
+    return total
 
 
 def pareto_fronts(values: Values) -> Values:
@@ -42,29 +104,6 @@ def pareto_fronts(values: Values) -> Values:
         left = left[~is_first]
         front += 1
     return fronts
-
-
-def crowding(values: Values) -> Values:
-    """How far the neighbours of each point of a front are from each other, (N,) float64.
-
-    The sum over objectives of the distance between the next lower and the next higher value, as a
-    share of the range; inf at the ends of an objective (Deb et al. 2002, sec. III-B).
-
-    Args:
-        values: (P, N) finite.
-    """
-    import numpy as np
-
-    values = np.asarray(values, dtype=np.float64)
-    distance = np.zeros(values.shape[1])
-    for own in values:
-        order = np.argsort(own, kind="stable")
-        ordered = own[order]
-        spread = ordered[-1] - ordered[0] if len(own) else 0.0
-        if spread > 0:
-            distance[order[1:-1]] += (ordered[2:] - ordered[:-2]) / spread
-            distance[order[[0, -1]]] = np.inf
-    return distance
 
 
 def hypervolume(values: Values, reference: Values) -> float:

@@ -6,11 +6,12 @@ import itertools
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from designkit.pareto import crowding, hypervolume, pareto_fronts
+from designkit.pareto import crowding, fronts, hypervolume, pareto_fronts
 
 
 def dominates(a: np.ndarray, b: np.ndarray) -> bool:
@@ -48,17 +49,24 @@ def test_points_without_a_value_have_no_front() -> None:
     np.testing.assert_array_equal(pareto_fronts(values), [0, np.nan, 1, np.nan])
 
 
-def test_crowding_by_hand() -> None:
-    # On a line from (0, 10) to (10, 0): neighbours of 1 are 0 and 4, in both objectives.
-    first = np.array([4.0, 0.0, 10.0, 1.0])
-    found = crowding(np.stack([first, 10 - first]))
-    np.testing.assert_allclose(found, [2 * 0.9, np.inf, np.inf, 2 * 0.4])
-    # An objective in which all are the same says nothing, neither of ends.
-    found = crowding(np.stack([first, np.full(4, 7.0)]))
-    np.testing.assert_allclose(found, [0.9, np.inf, np.inf, 0.4])
-    assert crowding(np.ones((2, 3))).tolist() == [0, 0, 0]
-    assert crowding(np.ones((2, 0))).tolist() == []
-    assert crowding(np.array([[0.0, 2.0], [5.0, 5.0]])).tolist() == [np.inf, np.inf]
+def test_fronts_of_many_sets_are_those_of_each() -> None:
+    points = np.random.default_rng(0).integers(0, 6, (5, 30, 3)).astype(float)
+    points[0, :4] = -np.inf
+    found = fronts(torch.from_numpy(points), 30).numpy()
+    np.testing.assert_array_equal(found, [peeled(own.T) for own in points])
+    few = fronts(torch.from_numpy(points), 3).numpy()
+    assert ((few == found) | (few == 30)).all()
+    assert ((few < 30).sum(1) >= 3).all()
+    assert (few == 30).any()
+
+
+def test_crowding_is_the_distance_of_neighbours_in_the_front() -> None:
+    points = torch.tensor([[0.0, 10.0], [1.0, 6.0], [4.0, 5.0], [8.0, 0.0], [0.5, 0.5], [-1e6, -1]])
+    front = torch.tensor([0, 0, 0, 0, 1, 2])
+    found = crowding(points[None], front[None])[0].tolist()
+    assert found[1] == pytest.approx(4 / 8 + 5 / 10)
+    assert found[2] == pytest.approx(7 / 8 + 6 / 10)
+    assert [found[place] for place in (0, 3, 4, 5)] == [np.inf] * 4
 
 
 @given(points_of(7))

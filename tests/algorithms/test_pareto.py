@@ -1,4 +1,4 @@
-"""Several objectives: fronts against brute force, and the volume that a tree search finds."""
+"""Several objectives: what the archive keeps, and the volume that a tree search finds."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from designkit.algorithms.sampling._pareto import ParetoArchive, crowding, fronts
+from designkit.algorithms.sampling._pareto import ParetoArchive
 from designkit.algorithms.sampling.base import Request
 from designkit.algorithms.sampling.mcts import MCTS
 from designkit.alphabet import DNA
@@ -52,33 +52,6 @@ def hypervolume(points: np.ndarray) -> float:
         above = points[points[:, 0] >= high]
         area += (high - low) * above[:, 1].max(initial=0.0)
     return area
-
-
-def test_fronts_are_peeled_one_by_one() -> None:
-    rng = np.random.default_rng(0)
-    points = rng.integers(0, 6, (5, 30, 3)).astype(float)
-    points[0, :4] = -np.inf
-    found = fronts(torch.from_numpy(points), 30).numpy()
-    for population, numbers in zip(points, found, strict=True):
-        left = np.arange(30)
-        front = 0
-        while len(left):
-            last = surpassed(population[left])
-            assert (numbers[left[~last]] == front).all()
-            left, front = left[last], front + 1
-    few = fronts(torch.from_numpy(points), 3).numpy()
-    assert ((few == found) | (few == 30)).all()
-    assert ((few < 30).sum(1) >= 3).all()
-    assert (few == 30).any()
-
-
-def test_crowding_is_the_distance_of_neighbours_in_the_front() -> None:
-    points = torch.tensor([[0.0, 10.0], [1.0, 6.0], [4.0, 5.0], [8.0, 0.0], [0.5, 0.5], [-1e6, -1]])
-    front = torch.tensor([0, 0, 0, 0, 1, 2])
-    found = crowding(points[None], front[None])[0].tolist()
-    assert found[1] == pytest.approx(4 / 8 + 5 / 10)
-    assert found[2] == pytest.approx(7 / 8 + 6 / 10)
-    assert [found[place] for place in (0, 3, 4, 5)] == [np.inf] * 4
 
 
 def test_the_archive_keeps_the_front_of_all_that_it_was_told() -> None:

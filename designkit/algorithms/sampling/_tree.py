@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Literal
 
 from designkit.algorithms.sampling._guided import choose
-from designkit.algorithms.sampling._pareto import dominates
 from designkit.diffusion.base import Transition
+from designkit.pareto import dominates
 
 if TYPE_CHECKING:
     from torch import Tensor
