@@ -229,12 +229,13 @@ def test_a_tilted_law_is_normalised_and_its_letters_are_weighed() -> None:
         (SVDD(candidates=6), Masked(size=K), "parent"),
         (SVDD(candidates=6), Uniform(size=K), "own"),
         (SVDD(candidates=1), Masked(size=K), "own"),
+        (SVDD(candidates=6, temperature=0.3), Masked(size=K), "own"),
         (SVDD(candidates=6, value={"guess": "own"}), Masked(size=K), "own"),
         (SMC(), Masked(size=K), "own"),
     ],
 )
 def test_whose_guess_completes_children(method: Any, process: Any, guess: str) -> None:
-    """The parent's where it saves rows: of one child the own guess is made anyway."""
+    """The parent's where it saves rows and the best child is wanted, not a draw."""
     suited = method.suited(process)
     assert suited.value == {"name": "posterior_mean", "guess": guess}
     assert suited.suited(process) == suited
@@ -245,4 +246,4 @@ def test_values_of_the_default_take_a_row_a_step() -> None:
     method.sample(model, WORLD.objective(REWARDS), Request(L), noise_for(0, 40))
     assert model.counter.rows <= 40 * L
     suited = method.suited(model.process)
-    assert suited.calls_per_design(L) == (L, 6 * L)
+    assert suited.calls_per_design(L, K) == (L, min(6, K) * L)

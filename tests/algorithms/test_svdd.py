@@ -311,7 +311,9 @@ def test_calls_are_those_announced() -> None:
     # The pass that valued a child is its next proposal pass: one call a step, not two.
     assert model.counter.calls == L
     assert model.counter.rows <= 40 * rows
-    assert objective.rows == 40 * rewards
+    # Of the seven letters drawn for a position three can differ.
+    most = method.suited(model.process).calls_per_design(L, K)[1]
+    assert 40 * 2 * L < objective.rows <= 40 * most == 40 * K * L
 
 
 def test_states_are_sent_to_the_denoiser_once_a_step() -> None:
@@ -341,5 +343,5 @@ def test_the_engine_scores_each_sequence_once() -> None:
     ).tokens
     assert torch.equal(through_engine, direct)
     assert len(scored) == len(set(scored)) == engine.rows_scored
-    assert engine.rows_requested == 30 * method.calls_per_design(L)[1]
+    assert engine.rows_requested <= 30 * K * L
     assert engine.rows_scored <= len(WORLD.law)

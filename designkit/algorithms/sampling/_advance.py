@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from designkit.algorithms.sampling._parts import Children, Select, Tilt, Value
 from designkit.algorithms.values.base import States
 from designkit.diffusion.base import predict_distinct
+from designkit.distinct import distinct_rows
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -37,22 +38,24 @@ def advance(
         proposal = guard.transition(here, proposal)
     letters = proposal.draw(here.noise, candidates)
     children = proposal.write(here.tokens, letters)  # (A, M, L)
-    flat, count = children.flatten(0, 1), len(here.rows)
+    count = len(here.rows)
+    # What equal children are worth, and what the model makes of them, is found once.
+    first, place = _distinct(letters, proposal.open)
+    flat, parent = children.flatten(0, 1)[first], first // candidates
     kept = torch.arange(count, device=flat.device) * candidates
-    guesses, chance = None, here.log_chance.repeat_interleave(candidates)
+    guesses, chance = None, here.log_chance[parent]
     if last:
         guesses = process.certain(flat)
     elif needs_guess or candidates == 1:
         guesses = predict_distinct(predict, flat, time)
     if select is not None and value is not None:
-        parent = torch.arange(count, device=flat.device).repeat_interleave(candidates)
         states = States(
             tokens=flat,
             x_0_probs=process.known(here.x_0_probs[parent], flat) if guesses is None else guesses,
             rows=here.rows[parent],
             step=step + 1,
             plan=plan.rows(parent),
-            noise=here.noise.repeat(candidates),
+            noise=here.noise.repeat(candidates).rows(first),
             predict=predict,
             log_chance=chance,
         )
@@ -65,12 +68,31 @@ def advance(
             gain = states.log_chance - chance
             # A state that cannot be completed has no child that can, and no weight to lose.
             gain = gain.where(~chance.isneginf(), 0.0)
-            log_ratio, chance = log_ratio + gain.view(count, candidates), states.log_chance
-        values = value(states).where(~chance.isneginf(), -float("inf")).view(count, candidates)
+            log_ratio, chance = log_ratio + gain[place].view_as(log_ratio), states.log_chance
+        values = value(states).where(~chance.isneginf(), -float("inf"))
+        values = values[place].view(count, candidates)
         kept = select(
             Children(children, values, log_ratio, log_prob, here.rows, step, last, here.noise)
         )
-    chosen = flat[kept]
-    probs = predict_distinct(predict, chosen, time) if guesses is None else guesses[kept]
-    there = replace(here, tokens=chosen, x_0_probs=probs, step=step + 1, log_chance=chance[kept])
+    own = place[kept]
+    chosen = flat[own]
+    probs = predict_distinct(predict, chosen, time) if guesses is None else guesses[own]
+    there = replace(here, tokens=chosen, x_0_probs=probs, step=step + 1, log_chance=chance[own])
     return there, kept // candidates
+
+
+def _distinct(letters: Tensor, is_open: Tensor) -> tuple[Tensor, Tensor]:
+    """The first of the children of a parent that are equal, as in ``distinct_rows``.
+
+    Args:
+        letters: (A, M, P).
+        is_open: (A, P) bool, which of them are written.
+    """
+    import torch
+
+    rows, candidates, _ = letters.shape
+    number = torch.arange(rows * candidates, device=letters.device)
+    if candidates == 1:
+        return number, number
+    written = letters.where(is_open[:, None], 0).flatten(0, 1)
+    return distinct_rows(torch.cat([number[:, None] // candidates, written], dim=1))

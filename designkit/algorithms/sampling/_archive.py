@@ -55,15 +55,25 @@ class Archive:
         self.rewards = torch.full(shape, -torch.inf, dtype=torch.float64, device=like.device)
 
     def add(self, rows: Tensor, tokens: Tensor, rewards: Tensor) -> None:
-        """Note N scored sequences, as many of each population, population by population.
+        """Note N scored sequences.
 
         Args:
             rows: (N,) the design that each was scored for.
             tokens: (N, L).
             rewards: (N,); NaN or -inf for "no score".
         """
-        count = len(self.tokens)
-        self.merge(tokens.view(count, -1, tokens.shape[-1]), rewards.view(count, -1, 1))
+        import torch
+
+        populations, size, length = self.tokens.shape
+        owner, order = (rows // size).sort(stable=True)
+        counts = owner.bincount(minlength=populations)
+        most = int(counts.max())
+        before = counts.cumsum(0) - counts
+        place = owner * most + torch.arange(len(rows), device=rows.device) - before[owner]
+        every = tokens.new_full((populations * most, length), _EMPTY)
+        scored = torch.full_like(every[:, 0], -torch.inf, dtype=torch.float64)
+        every[place], scored[place] = tokens[order], rewards[order]
+        self.merge(every.view(populations, most, length), scored.view(populations, most, 1))
 
     def merge(self, tokens: Tensor, rewards: Tensor) -> None:
         """Note n sequences (P, n, L) of each population, with their rewards (P, n, O).

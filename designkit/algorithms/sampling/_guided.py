@@ -78,7 +78,8 @@ class GuidedSampler(Sampler):
         """See ``Sampler.suited``; the settings of the value are written out too."""
         suited = super().suited(process)
         name = self.value if isinstance(self.value, str) else self.value.get("name")
-        value = self.estimator().suited(process, self.children)
+        greedy = self.temperature == 0 and self.children > 1
+        value = self.estimator().suited(process, greedy=greedy)
         fields = value.model_dump(exclude_unset=True)
         return suited.model_copy(update={"value": {"name": name or DEFAULT_VALUE, **fields}})
 
@@ -123,16 +124,19 @@ class GuidedSampler(Sampler):
         return self.alpha * factor
 
     def calls_per_design(self, length: int, letters: int = 4) -> tuple[int, int]:
-        """One denoiser row at the start, then M a step but the last; M values a step.
+        """One denoiser row at the start, then one a child and step but the last; a value of each.
 
-        One more a step with a proposal, of the other model.
+        Equal children are one: in blocks there are no more than ways to fill a block. One more row
+        a step with a proposal, of the other model.
         """
-        steps, value = self.steps_for(length), self.estimator()
-        denoiser = 1 + (self.children if value.needs_guess else 1) * (steps - 1)
+        steps, value, children = self.steps_for(length), self.estimator(), self.children
+        if self.decoding == "blocks":
+            children = min(children, letters ** -(-length // steps))
+        denoiser = 1 + (children if value.needs_guess else 1) * (steps - 1)
         denoiser += steps if self.proposal else 0
-        denoiser += self.children * sum(value.denoiser_rows(left) for left in range(steps))
+        denoiser += children * sum(value.denoiser_rows(left) for left in range(steps))
         rewards = (steps - 1) * value.reward_rows + value.final_reward_rows
-        return denoiser, self.children * rewards
+        return denoiser, children * rewards
 
 
 class Recorder(Protocol):

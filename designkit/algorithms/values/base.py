@@ -143,12 +143,12 @@ class ValueEstimator(Settings):
         """
         return 0
 
-    def suited(self, process: DiffusionProcess, children: int) -> ValueEstimator:
+    def suited(self, process: DiffusionProcess, *, greedy: bool) -> ValueEstimator:
         """The settings with defaults written out that depend on what they are used for.
 
         Args:
             process: of the prior.
-            children: of each state in each step.
+            greedy: whether the best of several children is kept.
         """
         return self
 

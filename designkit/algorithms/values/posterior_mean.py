@@ -21,8 +21,8 @@ class PosteriorMean(ValueEstimator):
 
     Attributes:
         guess: whose guess completes a child: its ``own``, or that of its ``parent``, which takes no
-            denoiser row for a child that is not kept. By default the parent's where there are
-            several children and noise is a mask, so that a child says more than its parent.
+            denoiser row for a child that is not kept. By default the parent's where the best of
+            several children is kept and noise is a mask, its own otherwise.
     """
 
     guess: Literal["own", "parent"] | None = None
@@ -32,11 +32,11 @@ class PosteriorMean(ValueEstimator):
         """But for the parent's."""
         return self.guess != "parent"
 
-    def suited(self, process: DiffusionProcess, children: int) -> PosteriorMean:
+    def suited(self, process: DiffusionProcess, *, greedy: bool) -> PosteriorMean:
         """The settings with ``guess`` written out."""
         if self.guess is not None:
             return self
-        guess = "parent" if process.reveals and children > 1 else "own"
+        guess = "parent" if process.reveals and greedy else "own"
         return self.model_copy(update={"guess": guess})
 
     def values(self, reward: Objective, states: States, temperature: float) -> Values:
