@@ -112,8 +112,8 @@ def test_a_design_takes_the_denoiser_rows_of_an_unguided_one() -> None:
     method.sample(model, objective, request(network), noise_for(2, 40))
     assert model.counter.calls == 4
     assert model.counter.rows <= 40 * 4
-    assert objective.rows == 40 * 5  # at the end alone
-    assert network.counter.rows == 40 * 5 * 3
+    assert 40 < objective.rows <= 40 * 3  # at the end alone: of five, three can differ
+    assert network.counter.rows <= 40 * 3 * 3
     assert method.calls_per_design(4) == (4, 5)
 
 

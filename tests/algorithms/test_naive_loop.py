@@ -103,9 +103,11 @@ class Plain:
             for place, token in enumerate(state)
         ]
 
-    def value(self, state: State, item: int) -> float:
-        """The reward of the most probable completion; the best of an item is remembered."""
-        decoded = [max(range(DNA.size), key=p.__getitem__) for p in self.guess(state)]
+    def value(self, state: State, item: int, by: State) -> float:
+        """The reward of the completion most probable by the guess of ``by``; the best is kept."""
+        likeliest = [max(range(DNA.size), key=p.__getitem__) for p in self.guess(by)]
+        pairs = zip(state, likeliest, strict=True)
+        decoded = [letter if token == MASK else token for token, letter in pairs]
         found = worth("".join("ACGT"[token] for token in decoded))
         if item not in self.best or found > self.best[item][0]:
             self.best[item] = (found, decoded)
@@ -133,7 +135,9 @@ def plain_svdd(plain: Plain, item: int, candidates: int, temperature: float) -> 
     state, when = [MASK] * LENGTH, plain.reveals(item)
     for step in range(plain.steps):
         children = [plain.child(state, when, item, step, m) for m in range(candidates)]
-        values = [plain.value(child, item) for child in children]
+        # Where the best child is wanted, all are completed by one guess, that of their parent.
+        guesses = [state if temperature == 0 and candidates > 1 else child for child in children]
+        values = [plain.value(c, item, by) for c, by in zip(children, guesses, strict=True)]
         if temperature == 0:
             state = children[values.index(max(values))]
         else:
@@ -152,7 +156,7 @@ def plain_smc(
     for step in range(plain.steps):
         for i, item in enumerate(items):
             states[i] = plain.child(states[i], whens[i], item, step, 0)
-            new = plain.value(states[i], item) / temperature
+            new = plain.value(states[i], item, states[i]) / temperature
             log_weights[i] += new - potentials[i]
             potentials[i] = new
         top = max(log_weights)

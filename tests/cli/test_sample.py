@@ -135,12 +135,12 @@ def test_settings_come_from_files_and_the_command_line(run) -> None:
 def test_dry_run_makes_nothing(run) -> None:
     outcome = run("sample", "tiny", "-n", 4, *SVDD, "--dry-run", "-o", "a.csv")
     assert outcome.exit_code == 0
-    assert "denoiser_rows_at_most: 232" in outcome.stdout  # 4 designs: 1 + 3 candidates x 19 steps
+    assert "denoiser_rows_at_most: 80" in outcome.stdout  # 4 designs: one a step
     assert "reward_rows_at_most: 244" in outcome.stdout  # 4 designs: 3 candidates x 20 steps, + 1
     assert list(Path().iterdir()) == []
     run("sample", "tiny", "-n", 4, *SVDD, "-q", "-o", "a.csv")
     calls = meta("a.csv")["calls"]
-    assert calls["denoiser_rows"] <= 232
+    assert calls["denoiser_rows"] <= 80
     assert calls["reward_rows_scored"] <= calls["reward_rows_requested"] <= 244
 
 
