@@ -6,10 +6,12 @@ import math
 from dataclasses import replace
 
 import numpy as np
+import pytest
 import torch
 from torch import Tensor
 
 from designkit.algorithms.sampling._guided import Valuer
+from designkit.algorithms.sampling.ancestral import Ancestral
 from designkit.algorithms.sampling.base import Children, Request
 from designkit.algorithms.sampling.beam import Beam
 from designkit.algorithms.sampling.svdd import SVDD
@@ -120,3 +122,39 @@ def test_looking_ahead_to_the_end_sees_the_best_completion() -> None:
     np.testing.assert_allclose(far, exact)
     assert (near.numpy() < exact - 0.1).any()
     assert torch.equal(near, value(states))
+
+
+def test_schedules_search_ever_more_often() -> None:
+    shares = {
+        "all": np.ones(40),
+        "linear": np.minimum((np.arange(40) + 10) / 40, 1),
+        "exponential": 1 - np.exp(-np.arange(40) / 10),
+    }
+    for search, share in shares.items():
+        searched = np.array(Beam(search=search).searched(40))
+        assert (abs(searched.cumsum() - share.cumsum()) <= 1).all()
+        assert searched[-1]
+        assert Beam(search=search).searched(1) == [True]
+
+
+@pytest.mark.parametrize("value", ["posterior_mean", {"name": "posterior_mean", "guess": "parent"}])
+def test_steps_that_are_not_searched_cost_a_row_and_no_reward(value: object) -> None:
+    model, objective = WORLD.model(), WORLD.objective(REWARDS)
+    method = Beam(beams=5, candidates=6, search="exponential", value=value)
+    assert method.searched(4) == [False, False, True, True]
+    method.sample(model, objective, Request(4), noise_for(0, 50))
+    rows, rewards = method.calls_per_design(4)
+    assert (rows, rewards) == (3 + (6 if value == "posterior_mean" else 1), 12)
+    assert objective.rows == 50 * rewards
+    assert model.counter.rows <= 50 * rows
+
+
+def test_beams_go_on_by_the_models_own_steps_where_nothing_is_searched(monkeypatch) -> None:
+    monkeypatch.setattr(Beam, "searched", lambda self, steps: [False] * (steps - 1) + [True])
+    plain = sample(Ancestral(), 300)
+    found = sample(Beam(beams=1, candidates=8, search="linear"), 300)
+    assert ((plain != found).sum(1) <= 1).all()  # the position of the last step
+    rewards = torch.from_numpy(REWARDS)
+    gained = rewards[places(found, 4)] - rewards[places(plain, 4)]
+    assert (gained >= 0).all()
+    assert gained.mean() > 0.2

@@ -13,6 +13,7 @@ them comparable and cheap:
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Literal, Self
 
@@ -206,7 +207,7 @@ class Sampler(Settings):
         request: Request,
         noise: Noise,
         *,
-        candidates: int = 1,
+        candidates: int | Sequence[int] = 1,
         value: Value | None = None,
         needs_guess: bool = True,
         select: Select | None = None,
@@ -221,7 +222,7 @@ class Sampler(Settings):
             model: the prior.
             request: what is asked for.
             noise: of B rows.
-            candidates: children of each state in each step.
+            candidates: children of each state in each step, or in the first, the second, ... step.
             value: what children are worth; not asked when ``select`` is None.
             needs_guess: whether ``value`` needs the model's own guess of each child. If not, the
                 denoiser sees only the children that go on.
@@ -264,8 +265,9 @@ class Sampler(Settings):
                 if not everyone:
                     here = here.select(plan.changing(step).nonzero().squeeze(1))
                 if len(here.rows):
+                    width = candidates if isinstance(candidates, int) else candidates[step]
                     there, parents = advance(
-                        model.process, here, candidates, value, needs_guess, select, tilt, guard
+                        model.process, here, width, value, needs_guess, select, tilt, guard
                     )
                     if everyone:
                         x_t, probs, chance = there.tokens, there.x_0_probs, there.log_chance

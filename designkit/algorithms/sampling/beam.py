@@ -8,11 +8,17 @@ Gumbel noise, which draws K children without putting back in proportion to exp(v
 (Kool et al. 2019, arXiv 1903.06059). An optimiser: its designs do not follow
 p(x) exp(r(x) / temperature). At temperature 0 they are the K best distinct sequences that were
 scored on the way, best first.
+
+``search`` leaves out steps: in these each beam goes on by one child of the model's, which is not
+valued. Early values say little, so schedules search ever more often and always in the last step
+(Li et al. 2025, sec. 5; i is the step from 0, T their number): ``linear`` in a share
+(i + 10) / T of the steps around i, ``exponential`` in 1 - exp(-4 i / T).
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import math
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
@@ -41,6 +47,8 @@ class Beam(GuidedSampler):
             of the reward.
         lookahead: steps after which a child is valued, its own counted; 1 values the child itself.
         width: children of each state that is looked ahead from.
+        search: the steps in which children are compared: ``all``, or ever more of them, ``linear``
+            or ``exponential``.
         temperature: of the Gumbel noise, in units of the reward; 0 for none, ``auto`` measures one.
     """
 
@@ -50,6 +58,7 @@ class Beam(GuidedSampler):
     likelihood_weight: float = Field(default=0.0, ge=0)
     lookahead: int = Field(default=1, ge=1)
     width: int = Field(default=2, ge=1)
+    search: Literal["all", "linear", "exponential"] = "all"
     temperature: Temperature = 0.0
 
     @property
@@ -66,16 +75,32 @@ class Beam(GuidedSampler):
         """Those of M children a step; with ``lookahead`` the leaves' values, not the children's."""
         steps, value = self.steps_for(length), self.estimator()
         needs_guess = value.needs_guess or self.lookahead > 1
-        denoiser = 1 + (self.children if needs_guess else 1) * (steps - 1)
-        reward = 0
-        for left in range(steps):
+        denoiser, reward = 1, 0
+        for left, is_searched in enumerate(reversed(self.searched(steps))):
+            if left:
+                denoiser += self.children if needs_guess and is_searched else 1
+            if not is_searched:
+                continue
             ahead = min(self.lookahead - 1, left)
             leaves = self.children * self.width**ahead
             tried = range(1, ahead + 1)
             denoiser += self.children * sum(self.width**d for d in tried if d < left)
             denoiser += leaves * value.denoiser_rows(left - ahead)
-            reward += leaves * value.reward_rows
+            reward += leaves * (value.reward_rows if left > ahead else value.final_reward_rows)
         return denoiser, reward
+
+    def searched(self, steps: int) -> list[bool]:
+        """Whether each of the steps compares children; the last one does."""
+        shares = {
+            "all": [1.0] * steps,
+            "linear": [min(1.0, (step + 10) / steps) for step in range(steps)],
+            "exponential": [-math.expm1(-4 * step / steps) for step in range(steps)],
+        }
+        found, total = [], 0.0
+        for share in shares[self.search]:
+            found.append(math.floor(total + share + 1e-9) > math.floor(total + 1e-9))
+            total += share
+        return [*found[:-1], True]
 
     def sample(
         self, model: DiffusionModel, reward: Objective | None, request: Request, noise: Noise
@@ -100,12 +125,20 @@ class Beam(GuidedSampler):
             paths = paths_ahead[kept]
             return kept
 
+        searched = self.searched(steps)
+        best = self.look_ahead(model.process, value)
+
+        def valued(states: States) -> Tensor:
+            if searched[states.step - 1]:
+                return best(states)
+            return torch.zeros(len(states.tokens), dtype=torch.float64).to(states.log_chance)
+
         tokens = self.decode(
             model,
             request,
             noise,
-            candidates=self.candidates,
-            value=self.look_ahead(model.process, value),
+            candidates=[self.candidates if one else 1 for one in searched],
+            value=valued,
             needs_guess=value.needs_guess or self.lookahead > 1,
             select=select,
             coupled=True,
