@@ -24,7 +24,8 @@ def figures_of(archive: Archive, population: Population, first: int) -> Figures:
         ``best`` reward of all so far; ``median_best`` of the best of each lineage;
         ``population_...`` the quantiles of those that go on; ``diversity``, the mean share of
         positions at which two of them differ; ``new`` designs, their median reward and mean number
-        of changes from their parents; ``without_score`` of all so far. NaN for what is not there.
+        of changes from their parents; ``without_score`` of all so far; and what the method tells.
+        NaN for what is not there.
     """
     import numpy as np
 
@@ -54,6 +55,7 @@ def figures_of(archive: Archive, population: Population, first: int) -> Figures:
         "new_median": quantile(new_rewards, 0.5),
         "edits_from_parent": _steps(archive, new),
         "without_score": archive.ledger.unscored,
+        **population.figures,
     }
 
 

@@ -33,6 +33,7 @@ class Population:
         lengths: (N,) int64 letters of each.
         rewards: (N,) float64; -inf for "no score".
         memory: what else a method has to know to go on, by name.
+        figures: what else is to be told of the round, by name.
     """
 
     round: int
@@ -42,6 +43,7 @@ class Population:
     lengths: Tensor
     rewards: Tensor
     memory: Mapping[str, Tensor] = field(default_factory=dict)
+    figures: Mapping[str, float] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.numbers)
@@ -239,7 +241,11 @@ class Archive:
         return np.array(numbers, dtype=np.int64)
 
     def population(
-        self, numbers: Numbers, round: int, memory: Mapping[str, Tensor] | None = None
+        self,
+        numbers: Numbers,
+        round: int,
+        memory: Mapping[str, Tensor] | None = None,
+        figures: Mapping[str, float] | None = None,
     ) -> Population:
         """Designs as the population of a round, in the given order."""
         import torch
@@ -255,6 +261,7 @@ class Archive:
             lengths,
             torch.tensor([self.reward(number) for number in chosen], dtype=torch.float64),
             memory or {},
+            figures or {},
         )
 
     def best(self, lineage: int, count: int | None = None) -> list[int]:

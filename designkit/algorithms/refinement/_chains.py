@@ -19,12 +19,15 @@ if TYPE_CHECKING:
 Accept = Callable[["Tensor", "Tensor", "Noise"], "Tensor"]
 """Rewards (N,) of members and of their children, and noise of both, to who is followed, bool."""
 
+Exchange = Callable[["Tensor", "Noise"], "Tensor"]
+"""Rewards (N,) of chains, and their noise, to the chains (N,) whose designs they have after it."""
+
 
 class ChainMethod(Protocol):
     """What makes the children of chains."""
 
     @property
-    def population(self) -> int:
+    def members(self) -> int:
         """Chains of each lineage."""
         ...
 
@@ -45,8 +48,9 @@ def chains(
     brief: Brief,
     noise: Noise,
     accept: Accept | None = None,
+    exchange: Exchange | None = None,
 ) -> Iterator[Population]:
-    """The rounds of independent chains, ``method.population`` of each lineage.
+    """The rounds of chains, ``method.members`` of each lineage.
 
     A child that breaks a constraint, or is too far from its root, is not scored, and its parent
     stays. Several chains may be at one sequence; it is scored once.
@@ -59,16 +63,17 @@ def chains(
         brief: what is asked for.
         noise: of the seed.
         accept: who is followed by its child; None for all.
+        exchange: which chains give each other their designs afterwards; None for none.
     """
     import numpy as np
     import torch
 
     decoder = Decoder(model, method.inner(), archive.ledger, brief)
     while True:
-        members = _filled(archive, population, method.population)
+        members = _filled(archive, population, method.members)
         first, _ = places_of(members, members.lineages)
         place = torch.arange(len(members)) - first
-        slots = members.lineages * method.population + place
+        slots = members.lineages * method.members + place
         own = of_slots(noise.in_round(population.round + 1), slots)
         nobody = torch.zeros(len(members), dtype=torch.bool)
         pairs = Pairs(slots, members, members, nobody, archive.root_tokens(members))
@@ -76,10 +81,12 @@ def chains(
         sequences = decoder.written(drafts, own)
         lineages = members.lineages.tolist()
         fits = np.array(fitting(archive, sequences, lineages, brief), dtype=bool)
-        asked = np.flatnonzero(fits)
+        # Where not all may be scored, the first chains of all lineages come first.
+        asked = place.numpy().argsort(kind="stable")
+        asked = asked[fits[asked]]
         may = archive.ledger.affordable([sequences[row] for row in asked])
         rows = asked[np.array(may, dtype=bool)]
-        if len(asked) and not len(rows):
+        if archive.ledger.is_full and len(rows) < len(asked):
             raise Spent
         children = members.numbers.numpy().copy()
         children[rows] = archive.add(
@@ -90,12 +97,17 @@ def chains(
         )
         followed = torch.zeros(len(members), dtype=torch.bool)
         followed[torch.from_numpy(rows)] = True
+        found = [archive.reward(number) for number in children.tolist()]
+        rewards = torch.tensor(found, dtype=torch.float64)
         if accept is not None:
-            rewards = [archive.reward(number) for number in children.tolist()]
-            after = torch.tensor(rewards, dtype=torch.float64)
-            followed &= accept(members.rewards, after, own)
+            followed &= accept(members.rewards, rewards, own)
         numbers = torch.from_numpy(children).where(followed, members.numbers)
-        population = archive.population(numbers.tolist(), population.round + 1)
+        figures = {"moved": float((numbers != members.numbers).double().mean())}
+        if exchange is not None:
+            order = exchange(rewards.where(followed, members.rewards), own)
+            numbers, others = numbers[order], order != torch.arange(len(order))
+            figures["exchanged"] = float(others.double().mean())
+        population = archive.population(numbers.tolist(), population.round + 1, figures=figures)
         yield population
 
 

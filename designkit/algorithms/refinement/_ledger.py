@@ -64,6 +64,11 @@ class Ledger:
     def __len__(self) -> int:
         return len(self.sequences)
 
+    @property
+    def is_full(self) -> bool:
+        """Whether nothing new may be scored."""
+        return self.limit is not None and len(self) >= self.limit
+
     def affordable(self, sequences: Sequence[str]) -> list[bool]:
         """Which of the sequences may be asked for: known ones, and new ones up to the limit."""
         left = len(sequences) if self.limit is None else self.limit - len(self)

@@ -111,9 +111,14 @@ class Refiner(Settings):
     sampler: SamplerName = "ancestral"
 
     @property
+    def members(self) -> int:
+        """Designs of each lineage that go on from a round, at most."""
+        return self.population
+
+    @property
     def children(self) -> int:
         """Children of each lineage in a round, at most."""
-        return self.population
+        return self.members
 
     def inner(self) -> Sampler:
         """The sampler of children, at the refiner's temperature where it has none of its own."""
@@ -177,12 +182,12 @@ class Refiner(Settings):
         rooted = [lineage for lineage, root in enumerate(archive.roots) if root is not None]
         archive.add([str(archive.roots[lineage]) for lineage in rooted], rooted, 0)
         for lineage in sorted({*range(archive.lineages)} - {*rooted}):
-            slots = torch.arange(max(self.population, self.children))
+            slots = torch.arange(max(self.members, self.children))
             drafts = blank(model, slots, torch.full_like(slots, lineage), noise)
             drawn = Decoder(model, self.inner(), archive.ledger, brief).written(drafts, noise)
             kept = [sequence for sequence in drawn if brief.holds(lineage, sequence)]
             archive.add(kept, [lineage] * len(kept), 0)
-        best = [archive.best(lineage, self.population) for lineage in range(archive.lineages)]
+        best = [archive.best(lineage, self.members) for lineage in range(archive.lineages)]
         if not all(best):
             raise UsageError("none of the prior's draws satisfies the constraints: loosen them")
         return archive.population([number for own in best for number in own], 0)
