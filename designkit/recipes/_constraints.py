@@ -57,6 +57,12 @@ class RunConstraints:
             self._compiled[length, parent] = found
         return self._compiled[length, parent]
 
+    @property
+    def keeps_places(self) -> bool:
+        """Whether some constraint speaks of positions."""
+        own = self._settings
+        return any(part is not None for part in (own.template, own.fix, own.design, own.coding))
+
     def violations(self, sequence: str, root: str | None = None) -> list[str]:
         """What is wrong with a finished design, in words; arguments are those of ``of``."""
         constraints = self.of(len(self.alphabet.split(sequence)), root)

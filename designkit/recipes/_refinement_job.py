@@ -64,6 +64,21 @@ class Job:
         )
         self.constraints = RunConstraints(settings.constraints, self._alphabet)
         self._lengths = self._allowed_lengths()
+        if refiner.changes_lengths:
+            self._check_resizing()
+
+    def _check_resizing(self) -> None:
+        """Refuse insertions and deletions where designs have one length, or places of their own."""
+        if len(self._lengths) < 2:
+            raise UsageError(
+                f"indels: {self.stored.name} writes sequences of {self._lengths[0]} letters alone; "
+                "leave it out"
+            )
+        if self.constraints.keeps_places:
+            raise UsageError(
+                "indels would move the positions of --template, --fix, --design or --coding: "
+                "leave one out"
+            )
 
     def _allowed_lengths(self) -> list[int]:
         """Lengths that designs may have."""
@@ -200,7 +215,9 @@ class Job:
             if journal is not None:
                 journal.append({"inputs": asdict(inputs), "fitted": fitted})
         until = self.settings.until
-        archive = Archive(Ledger(engine, self._alphabet, until.evals), self._alphabet, inputs.roots)
+        ledger = Ledger(engine, self._alphabet, until.evals)
+        aligned = not refiner.changes_lengths
+        archive = Archive(ledger, self._alphabet, inputs.roots, aligned=aligned)
         clock = Clock(until.time, lines[-1]["seconds"] if len(lines) > 1 else 0.0)
         run = RefinementRun(self.settings, refiner, model, archive, clock, journal)
         run.take_up(lines[1:])
@@ -235,6 +252,8 @@ class Job:
             "load_model": models,
             "most_edits": self.settings.max_edits,
             "mix": self.settings.mix,
+            "shortest": min(self._lengths),
+            "longest": max(self._lengths),
             "batch_size": self.settings.batch_size,
         }
         if self.settings.constraints.is_empty:

@@ -26,7 +26,7 @@ def pairs(crossed: bool = False) -> Pairs:
     numbers = archive.add(["AAAAA", "BBBBB"], [0, 0], 0)
     first, second = (archive.population([number] * COUNT, 0) for number in numbers)
     is_crossed = torch.full((COUNT,), crossed)
-    return Pairs(torch.arange(COUNT), first, second, is_crossed)
+    return Pairs(torch.arange(COUNT), first, second, is_crossed, archive.root_tokens(first))
 
 
 def drafted(method: Genetic, crossed: bool = False, brief: Brief | None = None) -> tuple:

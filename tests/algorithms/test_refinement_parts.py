@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from designkit.algorithms.refinement._adaptive import adapted, shares_of
 from designkit.algorithms.refinement._positions import (
     between,
     near,
@@ -14,7 +15,7 @@ from designkit.algorithms.refinement._positions import (
     within_edits,
 )
 from designkit.algorithms.refinement._survivors import survivors
-from designkit.algorithms.refinement._variation import crossed
+from designkit.algorithms.refinement._variation import crossed, resized
 from designkit.algorithms.refinement.base import Archive, Ledger, Spent
 from designkit.alphabet import DNA
 from designkit.randomness import noise_for
@@ -114,6 +115,21 @@ def test_edits_are_substitutions_or_levenshtein() -> None:
     assert archive(("ACGT",)).distances(["AC", "AA"], ["ACC", None]).tolist() == [1, -1]
 
 
+def test_shares_follow_the_successes() -> None:
+    own = archive(("CCCC", "GGGG", "AAAA"))
+    own.add(["CCCC", "GGGG", "AAAA"], [0, 1, 2], 0)
+    new = own.add(["ACCC", "CCCG", "CCGG", "AGGG", "AAGG"], [0, 0, 0, 1, 1], 1, [0, 0, 0, 1, 1])
+    first = shares_of(own.population([0, 1, 2], 0), 3, 0.3)
+    assert first.tolist() == [0.3] * 3
+    after = adapted(own, first / 2, new.tolist(), 0.3)
+    expected = [0.15 * np.exp(1 / 3 - 0.2), 0.3, 0.15]
+    np.testing.assert_allclose(after, expected)
+    low = adapted(own, first, own.add(["CCCT"], [0], 2, [0]).tolist(), 0.3)
+    assert low[0] == pytest.approx(0.3 * np.exp(-0.2))
+    remembering = own.population([0, 1, 2], 2, {"share": low})
+    assert shares_of(remembering, 3, 0.3).equal(low)
+
+
 def test_numbers_of_positions_are_spread_over_scales() -> None:
     most = torch.full((20_000,), 31)
     drawn = between(noise_for(0, 20_000), "count", most)
@@ -155,7 +171,8 @@ def test_sequences_come_back_within_their_edits() -> None:
     tokens = torch.randint(4, (N, 12), generator=generator)
     chosen = torch.rand(N, 12, generator=generator) < torch.rand(N, 1, generator=generator)
     for most in (1, 4, 12):
-        kept, drawn = within_edits(noise_for(2, N), tokens, roots, chosen, most)
+        limit = torch.full((N,), most)
+        kept, drawn = within_edits(noise_for(2, N), tokens, roots, chosen, limit)
         worst = ((kept != roots) | drawn).sum(1)
         assert int(worst.max()) <= most
         assert not (drawn & ~chosen).any()
@@ -163,8 +180,12 @@ def test_sequences_come_back_within_their_edits() -> None:
         # No more is given back than has to be.
         needless = (kept != tokens).any(1) & (worst < most)
         assert not needless.any()
-    kept, drawn = within_edits(noise_for(2, N), tokens, roots, chosen, 12)
     assert torch.equal(kept, tokens)
+    # Where there is no root to compare with, what is changed already is counted by the caller.
+    limit = torch.arange(N) % 5
+    kept, drawn = within_edits(noise_for(2, N), tokens, torch.full_like(roots, -1), chosen, limit)
+    assert torch.equal(kept, tokens)
+    assert drawn.sum(1).equal(chosen.sum(1).minimum(limit))
 
 
 def test_a_stretch_of_the_partner_lies_between_the_cuts() -> None:
@@ -178,6 +199,45 @@ def test_a_stretch_of_the_partner_lies_between_the_cuts() -> None:
         changes = (tokens[row].diff() != 0).nonzero().flatten() + 1
         assert changes.tolist() == (ends if len(set(ends)) == len(ends) else [])
     assert 0.3 < float((tokens == 1).double().mean()) < 0.4  # of two uniform cuts: a third
+
+
+@pytest.mark.parametrize("joint", [1, 2])
+def test_a_letter_more_or_less(joint: int) -> None:
+    sequence = "ABCDEFGH"
+    lengths = torch.tensor([8, 5]).repeat(N // 2)
+    places = torch.arange(8).expand(N, -1)
+    tokens = places.where(places < lengths[:, None], -1)
+    chosen = torch.zeros_like(tokens, dtype=torch.bool)
+    chosen[:, 1] = True
+    change = torch.tensor([1, -1, 0]).repeat(N)[:N]
+    found, after, drawn = resized(tokens, lengths, chosen, change, joint, noise_for(4, N))
+    assert after.equal(lengths + change)
+    seen = set()
+    for row in range(N):
+        length = int(lengths[row])
+        letters = [sequence[token] for token in found[row, : after[row]].tolist()]
+        marked = drawn[row].nonzero().flatten().tolist()
+        assert (found[row, after[row] :] == -1).all()
+        assert max(marked, default=0) < int(after[row])
+        before = list(sequence[:length])
+        if change[row] == 0:
+            assert letters == before
+            assert marked == [1]
+        elif change[row] == 1:
+            place = marked[0] if joint == 1 else None
+            if joint == 1:
+                assert len(marked) == 1
+                assert letters[:place] + letters[place + 1 :] == before
+                seen.add((length, place))
+            assert 1 <= len(marked) <= 2 * joint - 1
+        else:
+            gone = [letter for letter in before if letter not in letters]
+            assert len(gone) == 1
+            place = before.index(gone[0])
+            beside = [place - 1, place] if joint == 2 else []
+            assert marked == [one for one in beside if 0 <= one < length - 1]
+    if joint == 1:
+        assert {place for length, place in seen if length == 5} == set(range(6))
 
 
 def test_the_best_go_on_and_the_newest_of_equals() -> None:

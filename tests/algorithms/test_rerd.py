@@ -8,9 +8,11 @@ import numpy as np
 import pytest
 import torch
 
-from designkit.algorithms.refinement.base import Brief
+from designkit.algorithms.refinement.base import Archive, Brief
 from designkit.algorithms.refinement.rerd import RERD
 from designkit.algorithms.sampling.base import Sampler
+from designkit.alphabet import DNA
+from tests.algorithms import test_refiner_contract as contract
 from tests.algorithms.refining import drawn_from, rounds, run, tokens_of, toy_archive
 from tests.tabular import exact_svdd, independent_world, make_rewards, make_world, tv_excess
 
@@ -93,7 +95,9 @@ def test_a_rooted_lineage_starts_anew_from_its_root_and_archive() -> None:
     assert min(population.rewards.max() for population in populations[10:]) < REWARDS.max()
 
 
-@pytest.mark.parametrize("settings", [{}, {"temperature": 0.5}, {"schedule": "decay"}])
+@pytest.mark.parametrize(
+    "settings", [{}, {"temperature": 0.5}, {"schedule": "decay"}, {"schedule": "adaptive"}]
+)
 def test_parents_went_on_and_children_are_near(settings: dict[str, object]) -> None:
     world = make_world(4, 5)
     archive, _ = toy_archive(world, make_rewards(world))
@@ -168,6 +172,27 @@ def test_edits_are_limited_whatever_is_drawn() -> None:
         rewards[i] for i, s in enumerate(world.model().alphabet.decode(world.clean)) if s in near
     )
     assert archive.reward(archive.best(0, 1)[0]) == best
+
+
+def test_letters_come_and_go_within_lengths_and_edits() -> None:
+    from designkit.sequence_stats import edit_distances
+
+    model = contract.model()  # of 8 to 12 letters
+    roots = ("ACGTACGTAC", "GGGGCCCC")
+    for most in (None, 3):
+        archive = contract.archive_of(roots)
+        archive = Archive(archive.ledger, DNA, roots, aligned=False)
+        brief = Brief(shortest=8, longest=11, most_edits=most)
+        method = RERD(population=6, indels=0.5, fraction=0.5)
+        populations = run(method, model, archive, 12, brief=brief)
+        lengths = {len(archive.sequence(number)) for number in range(len(archive))}
+        assert lengths == {8, 9, 10, 11}
+        for number, design in enumerate(archive.designs):
+            pair = DNA.encode([archive.sequence(number)]), DNA.encode([roots[design.lineage]])
+            assert design.edits == edit_distances(*pair)[0] <= (most or 12)
+        assert populations[-1].edits.equal(
+            torch.tensor([archive.designs[n].edits for n in populations[-1].numbers.tolist()])
+        )
 
 
 def differ(first: str, second: str) -> int:

@@ -131,6 +131,23 @@ def test_inputs_are_lineages(run, fasta: Path) -> None:
     )
 
 
+def test_letters_come_and_go(run) -> None:
+    Path("v.fa").write_text(">a\nACGTACGTACGTACG\n>b\nGGATTAGGATTA\n")
+    line = ["refine", "v.fa", "--model", "vari", "--reward", "gc", "--seed", 1, *SHORT]
+    line += ["--set", "indels=0.6", "--max-edits", 4, "--per-input", 8]
+    outcome = run(*line, "-o", "a.csv")
+    assert outcome.exit_code == 0, outcome.stderr
+    table = pd.read_csv("a.csv")
+    assert table["sequence"].str.len().nunique() > 2
+    assert table["edits"].between(0, 4).all()
+    refused = run(*LINE, "--set", "indels=0.6")
+    assert refused.exit_code == 2
+    assert "indels: tiny writes sequences of 20 letters alone" in refused.stderr
+    refused = run(*line, "--design", "3-8")
+    assert refused.exit_code == 2
+    assert "indels would move the positions" in refused.stderr
+
+
 def test_mixing_is_asked_for(run, fasta: Path) -> None:
     line = [*LINE, *SHORT, fasta, "--set", "crossover=1", "-n", 5]
     assert run(*line, "--mix", "-o", "a.csv").exit_code == 0

@@ -32,6 +32,7 @@ class Population:
         tokens: (N, W) int64, -1 beyond the end of a sequence.
         lengths: (N,) int64 letters of each.
         rewards: (N,) float64; -inf for "no score".
+        edits: (N,) int64 changes from the first sequences of their lineages; -1 for none.
         memory: what else a method has to know to go on, by name.
         figures: what else is to be told of the round, by name.
     """
@@ -42,6 +43,7 @@ class Population:
     tokens: Tensor
     lengths: Tensor
     rewards: Tensor
+    edits: Tensor
     memory: Mapping[str, Tensor] = field(default_factory=dict)
     figures: Mapping[str, float] = field(default_factory=dict)
 
@@ -57,6 +59,7 @@ class Population:
             tokens=self.tokens[index],
             lengths=self.lengths[index],
             rewards=self.rewards[index],
+            edits=self.edits[index],
         )
 
 
@@ -132,21 +135,18 @@ class Archive:
         """Letters of the alphabet."""
         return self._alphabet.size
 
-    def root_tokens(self, members: Population) -> Tensor | None:
+    def root_tokens(self, members: Population) -> Tensor:
         """First sequences (N, W) of the lineages of members.
 
-        None where some have none, or one of another length.
+        Rows of members whose lineage has none, or one of another length, are -1.
         """
-        roots = [self.roots[lineage] for lineage in members.lineages.tolist()]
-        if any(root is None for root in roots):
-            return None
         import torch
 
-        tokens, lengths = padded([str(root) for root in roots], self._alphabet)
-        if not lengths.equal(members.lengths):
-            return None
-        wider = members.tokens.shape[1] - tokens.shape[1]
-        return torch.nn.functional.pad(tokens, (0, wider), value=NOTHING)
+        roots = [self.roots[lineage] or "" for lineage in members.lineages.tolist()]
+        tokens, lengths = padded(roots, self._alphabet)
+        width = members.tokens.shape[1]
+        tokens = torch.nn.functional.pad(tokens, (0, width), value=NOTHING)[:, :width]
+        return tokens.where((lengths == members.lengths)[:, None], NOTHING)
 
     @property
     def lineages(self) -> int:
@@ -260,6 +260,7 @@ class Archive:
             tokens,
             lengths,
             torch.tensor([self.reward(number) for number in chosen], dtype=torch.float64),
+            torch.tensor([self.designs[number].edits for number in chosen], dtype=torch.int64),
             memory or {},
             figures or {},
         )

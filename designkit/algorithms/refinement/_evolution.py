@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from pydantic import Field
@@ -97,8 +97,24 @@ class Evolution(Refiner):
         peak = peak.where(~stuck, -torch.inf)
         better = best > peak
         waited = torch.where(better | stuck, 0, waited + self.children)
-        memory = {"peak": torch.maximum(peak, best), "waited": waited}
+        memory = {
+            "peak": torch.maximum(peak, best),
+            "waited": waited,
+            **self.learned(archive, before, numbers),
+        }
         return archive.population(kept, round, memory)
+
+    def learned(
+        self, archive: Archive, before: Population, numbers: Sequence[int]
+    ) -> dict[str, Tensor]:
+        """What else a round has taught, for the memory of its population.
+
+        Args:
+            archive: of the run.
+            before: the population that the round began with.
+            numbers: of its new designs.
+        """
+        return {}
 
     def _longest_wait(self, archive: Archive, before: Population, brief: Brief) -> Tensor:
         """Children (lineages,) float64 without a better one after which a lineage starts anew."""
@@ -140,7 +156,7 @@ class Evolution(Refiner):
             drawn = [half[place] for place in order[: self.population].tolist()]
             kept += dict.fromkeys([*([] if root is None else [root]), *drawn])
         ordered = sorted(kept, key=lambda number: archive.designs[number].lineage)
-        return archive.population(ordered, before.round)
+        return archive.population(ordered, before.round, before.memory)
 
     def _offspring(
         self, decoder: Decoder, archive: Archive, members: Population, noise: Noise

@@ -25,22 +25,23 @@ class Pairs:
         parents: C members.
         partners: C others, of the same lineage unless lineages may mix.
         crossed: (C,) bool, whether parent and partner are to be crossed.
-        roots: (C, W) int64, the first sequences of the lineages; None where some have none, or
-            one of another length.
+        roots: (C, W) int64, the first sequences of the lineages; -1 in rows where there is none,
+            or one of another length.
     """
 
     slots: Tensor
     parents: Population
     partners: Population
     crossed: Tensor
-    roots: Tensor | None = None
+    roots: Tensor
 
-    def drafts(self, tokens: Tensor, chosen: Tensor) -> Drafts:
-        """Children as long as their parents.
+    def drafts(self, tokens: Tensor, chosen: Tensor, lengths: Tensor | None = None) -> Drafts:
+        """Children of these parents.
 
         Args:
             tokens: (C, W).
             chosen: (C, W) bool, positions to be found.
+            lengths: (C,); None for those of their parents.
         """
         partners = self.partners.numbers.where(self.crossed, NOTHING)
         return Drafts(
@@ -49,7 +50,7 @@ class Pairs:
             self.parents.numbers,
             partners,
             tokens,
-            self.parents.lengths,
+            self.parents.lengths if lengths is None else lengths,
             chosen,
         )
 

@@ -68,7 +68,7 @@ def near(cuts: Tensor, width: int, changeable: Tensor) -> Tensor:
 
 
 def within_edits(
-    noise: Noise, tokens: Tensor, roots: Tensor, chosen: Tensor, most: int
+    noise: Noise, tokens: Tensor, roots: Tensor, chosen: Tensor, most: Tensor
 ) -> tuple[Tensor, Tensor]:
     """Sequences that stay within ``most`` changes of their roots, whatever is drawn.
 
@@ -78,17 +78,15 @@ def within_edits(
     Args:
         noise: of the N rows.
         tokens: (N, W).
-        roots: (N, W) of the same lengths.
+        roots: (N, W) of the same lengths; rows of -1 where positions cannot be compared.
         chosen: (N, W) bool, to be drawn anew.
-        most: changes.
+        most: changes of a row; (N,), at least 0 where positions can be compared.
 
     Returns:
         Tokens (N, W) and chosen positions (N, W).
     """
-    import torch
-
-    chosen = scattered(noise, chosen, torch.full_like(tokens[:, 0], most))
-    changed = (tokens != roots) & ~chosen
+    chosen = scattered(noise, chosen, most)
+    changed = (tokens != roots) & ~chosen & (roots >= 0)
     surplus = changed.sum(1) + chosen.sum(1) - most
     keys = noise.uniform("revert", tokens.shape[1]).where(changed, 2.0)
     reverted = (keys.argsort(1).argsort(1) < surplus[:, None]) & changed

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from designkit.algorithms.refinement._archive import NOTHING
+
 if TYPE_CHECKING:
     from torch import Tensor
 
@@ -51,6 +53,38 @@ def crossed(
     other = partners.tokens[:, :width]
     is_end = (cuts == 0) | (cuts == parents.lengths[:, None])
     return other.where(inside, parents.tokens), cuts.where(~is_end, -width)
+
+
+def resized(
+    tokens: Tensor, lengths: Tensor, chosen: Tensor, change: Tensor, joint: int, noise: Noise
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Sequences with a letter more or less at a random place.
+
+    Args:
+        tokens: (N, W), -1 beyond the end.
+        lengths: (N,).
+        chosen: (N, W) bool, the positions to be drawn anew of rows that do not change.
+        change: (N,) int64: 1 puts a letter in, -1 takes one out, 0 leaves a row as it is.
+        joint: the letter that is put in is drawn, and in any case joint - 1 on each side.
+        noise: of the N children.
+
+    Returns:
+        Tokens (N, W + 1), lengths (N,) and chosen positions (N, W + 1).
+    """
+    import torch
+
+    pad = torch.nn.functional.pad
+    more, less = (change > 0)[:, None], (change < 0)[:, None]
+    places = torch.arange(tokens.shape[1] + 1)
+    place = (noise.uniform("resize") * (lengths + (change > 0))).long()[:, None]
+    source = places - (more & (places > place)).long() + (less & (places >= place)).long()
+    wider = pad(tokens, (0, 2), value=NOTHING).gather(1, source)
+    after = lengths + change
+    inside = places < after[:, None]
+    around = (places > place - joint) & (places < place + joint) & inside
+    beside = (places > place - joint) & (places < place + joint - 1) & inside
+    own = around.where(more, beside).where(more | less, pad(chosen, (0, 1)))
+    return wider.where(inside, NOTHING), after, own
 
 
 def least_likely(

@@ -139,6 +139,11 @@ class Refiner(Settings):
         """The models of the registry that the method asks for, besides the prior."""
         return self.inner().references
 
+    @property
+    def changes_lengths(self) -> bool:
+        """Whether children may be longer or shorter than their parents."""
+        return False
+
     def check(self, process: DiffusionProcess) -> None:
         """Refuse a prior that the method cannot work with.
 

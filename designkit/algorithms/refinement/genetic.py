@@ -39,6 +39,8 @@ class Genetic(Evolution):
 
     def drafts(self, model: DiffusionModel, pairs: Pairs, brief: Brief, noise: Noise) -> Drafts:
         """See ``Evolution.drafts``."""
+        import torch
+
         changeable = changeable_of(pairs.parents, brief)
         other, _ = crossed(pairs.parents, pairs.partners, changeable, noise)
         tokens = other.where(pairs.crossed[:, None], pairs.parents.tokens)
@@ -46,8 +48,9 @@ class Genetic(Evolution):
         rate = (self.mutations / free.clamp(min=1)).clamp(max=1)
         count = ((noise.uniform("mutate", width) < rate) & changeable).sum(1).clamp(min=1)
         chosen = scattered(noise, changeable, count)
-        if brief.most_edits is not None and pairs.roots is not None:
-            tokens, chosen = within_edits(noise, tokens, pairs.roots, chosen, brief.most_edits)
+        if brief.most_edits is not None:
+            most = torch.full_like(count, brief.most_edits)
+            tokens, chosen = within_edits(noise, tokens, pairs.roots, chosen, most)
         if self.mutation == "prior":
             return pairs.drafts(tokens, chosen)
         others = model.alphabet.size - 1

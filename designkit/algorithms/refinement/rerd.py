@@ -9,15 +9,16 @@ them from the law given the others.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
+from designkit.algorithms.refinement._adaptive import SHARE, adapted, shares_of
 from designkit.algorithms.refinement._chains import chains
 from designkit.algorithms.refinement._evolution import Evolution
 from designkit.algorithms.refinement._positions import between, near, run, scattered, within_edits
-from designkit.algorithms.refinement._variation import changeable_of, crossed, least_likely
+from designkit.algorithms.refinement._variation import changeable_of, crossed, least_likely, resized
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -36,24 +37,30 @@ class RERD(Evolution):
         fraction: largest share of the positions that a child has drawn anew.
         schedule: how many positions that is: ``mixed`` draws a number for every child, from 1 to
             ``fraction`` of all, the logarithm uniform; ``decay`` falls geometrically from
-            ``fraction`` to ``last_fraction`` in ``decay_rounds`` rounds.
+            ``fraction`` to ``last_fraction`` in ``decay_rounds`` rounds; ``adaptive`` is ``mixed``
+            up to a share that grows where more than a fifth of a lineage's children are better
+            than their parents, and shrinks where fewer are.
         last_fraction: of the schedule ``decay``.
         decay_rounds: of the schedule ``decay``.
         span: share of children whose positions are neighbours; those of the others are scattered.
         confidence: prefer positions whose letters the prior finds unlikely, for one more denoiser
             row a child.
         joint: positions on each side of a cut that are drawn anew after a crossover.
+        indels: share of children, crossed ones aside, with one letter more or less than their
+            parent, where the prior writes sequences of several lengths. A letter that is put in
+            is drawn, and ``joint`` - 1 on each side of it or of the gap.
         selection: ``best`` of members and children go on; with ``none`` each member is followed by
             its own child, whatever its reward, and nothing is crossed.
     """
 
     fraction: float = Field(default=0.3, gt=0, le=1)
-    schedule: Literal["mixed", "decay"] = "mixed"
+    schedule: Literal["mixed", "decay", "adaptive"] = "mixed"
     last_fraction: float = Field(default=0.05, gt=0, le=1)
     decay_rounds: int = Field(default=20, ge=1)
     span: float = Field(default=0.5, ge=0, le=1)
     confidence: bool = False
     joint: int = Field(default=1, ge=1)
+    indels: float = Field(default=0.0, ge=0, le=1)
     selection: Literal["best", "none"] = "best"
 
     def rounds(
@@ -71,6 +78,8 @@ class RERD(Evolution):
 
     def drafts(self, model: DiffusionModel, pairs: Pairs, brief: Brief, noise: Noise) -> Drafts:
         """See ``Evolution.drafts``."""
+        import torch
+
         changeable = changeable_of(pairs.parents, brief)
         tokens = pairs.parents.tokens
         chosen = self._positions(model, pairs.parents, changeable, noise)
@@ -79,22 +88,56 @@ class RERD(Evolution):
             joints = near(cuts, self.joint, changeable)
             tokens = other.where(pairs.crossed[:, None], tokens)
             chosen = joints.where(pairs.crossed[:, None], chosen)
-        if brief.most_edits is not None and pairs.roots is not None:
-            tokens, chosen = within_edits(noise, tokens, pairs.roots, chosen, brief.most_edits)
-        return pairs.drafts(tokens, chosen)
+        lengths, roots = pairs.parents.lengths, pairs.roots
+        change = self._changes_of_length(pairs, brief, noise)
+        if bool(change.any()):
+            tokens, lengths, chosen = resized(tokens, lengths, chosen, change, self.joint, noise)
+            roots = torch.nn.functional.pad(roots, (0, 1), value=-1)
+            roots = roots.masked_fill(change.bool()[:, None], -1)
+        if brief.most_edits is not None:
+            left = brief.most_edits - pairs.parents.edits - change.abs()
+            left = left.where(roots[:, 0] < 0, brief.most_edits)
+            tokens, chosen = within_edits(noise, tokens, roots, chosen, left)
+        return pairs.drafts(tokens, chosen, lengths)
+
+    @property
+    def changes_lengths(self) -> bool:
+        """Whether there are insertions and deletions."""
+        return self.indels > 0
+
+    def _changes_of_length(self, pairs: Pairs, brief: Brief, noise: Noise) -> Tensor:
+        """(C,) int64: 1 for a letter more, -1 for a letter less, 0 for neither."""
+        import torch
+
+        lengths = pairs.parents.lengths
+        longer, shorter = lengths < brief.longest, lengths > brief.shortest
+        is_changed = (noise.uniform("indel") < self.indels) & ~pairs.crossed
+        grows = ((noise.uniform("grow") < 0.5) & longer) | ~shorter
+        change = torch.where(grows, 1, -1)
+        return change.where(is_changed & (longer | shorter), 0)
+
+    def learned(
+        self, archive: Archive, before: Population, numbers: Sequence[int]
+    ) -> dict[str, Tensor]:
+        """The largest share of positions of each lineage, with the schedule ``adaptive``."""
+        if self.schedule != "adaptive":
+            return {}
+        shares = shares_of(before, archive.lineages, self.fraction)
+        return {SHARE: adapted(archive, shares, numbers, self.fraction)}
 
     def _positions(
         self, model: DiffusionModel, parents: Population, changeable: Tensor, noise: Noise
     ) -> Tensor:
         """Positions (C, W) bool that are drawn anew where nothing is crossed."""
         free = changeable.sum(1)
-        if self.schedule == "mixed":
-            most = (self.fraction * free).long().clamp(min=1)
-            count = between(noise, "count", most)
-        else:
+        if self.schedule == "decay":
             done = min(1.0, parents.round / self.decay_rounds)
             share = self.fraction ** (1 - done) * self.last_fraction**done
             count = (share * free).round().long().clamp(min=1)
+        else:
+            shares = shares_of(parents, int(parents.lineages.max()) + 1, self.fraction)
+            most = (shares[parents.lineages] * free).long().clamp(min=1)
+            count = between(noise, "count", most)
         number = 2 * count if self.confidence else count
         is_run = noise.uniform("is-run") < self.span
         chosen = run(noise, changeable, number).where(
