@@ -141,3 +141,7 @@ def test_values_that_score_nothing_are_refused(value: str) -> None:
         MCTS(order="margin").sample(
             WORLD.model(), WORLD.objective(REWARDS), Request(4), noise_for(0, 1)
         )
+    with pytest.raises(UsageError, match="leave out proposal"):
+        MCTS(proposal="other").sample(
+            WORLD.model(), WORLD.objective(REWARDS), Request(4), noise_for(0, 1)
+        )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -11,15 +12,17 @@ from torch import Tensor
 
 from designkit.algorithms.sampling import _guided
 from designkit.algorithms.sampling.base import Children, Designs, Request
+from designkit.algorithms.sampling.beam import Beam
 from designkit.algorithms.sampling.nested_is import NestedIS
 from designkit.algorithms.sampling.smc import SMC
 from designkit.algorithms.sampling.svdd import SVDD
+from designkit.algorithms.sampling.svdd_r import SVDDR
 from designkit.algorithms.sampling.tds import TDS
 from designkit.alphabet import DNA
 from designkit.errors import UsageError
 from designkit.models.base import DiffusionModel, LengthLaw
 from designkit.randomness import noise_for
-from tests.tabular import ExactValue, Law, make_rewards, make_world, tv_excess
+from tests.tabular import ExactValue, Law, make_rewards, make_world, places, tv_excess
 
 WORLD = make_world()
 REWARDS = make_rewards(WORLD)
@@ -100,6 +103,23 @@ def test_the_prior_is_not_the_proposal() -> None:
     assert tv_excess(wrong, WORLD.law) > 0.05
     best = draw(method, 4000, WORLD.model(soft_optimal())).tokens
     assert tv_excess(best, TARGET) < 0.02
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [partial(SVDDR, particles=4, resampled=0), partial(Beam, beams=1)],
+    ids=["svdd_r", "beam"],
+)
+def test_optimisers_draw_their_children_from_it_too(kind) -> None:
+    method = kind(candidates=3, temperature=0.0, proposal="other")
+    other = WORLD.model(WORLD.wrong_conditionals(2.0))
+    found = REWARDS[places(draw(method, 400 // method.population, other).tokens, K).numpy()]
+    plain = SVDD(candidates=3, proposal="other", temperature=0.0)
+    expected = REWARDS[places(draw(plain, 400, other).tokens, K).numpy()]
+    assert (found == expected).mean() > 0.6  # members of a population are distinct
+    assert other.counter.calls == 2 * L
+    own = REWARDS[places(draw(plain, 400, WORLD.model()).tokens, K).numpy()]
+    assert (found == own).mean() < 0.5
 
 
 def test_the_soft_optimal_policy_leaves_the_weights_even() -> None:

@@ -56,25 +56,10 @@ class CandidateSampler(GuidedSampler):
     ) -> Designs:
         """See ``Sampler.sample``."""
         assert reward is not None
-        steps = self.steps_for(request.free)
         best = BestDecoded(noise.item, request) if self.alpha == 0 else None
-        value = self.valuer(model, reward, request, best)
-
-        def select(children: Children) -> Tensor:
-            heat = self.temperature_at(children.step, steps)
-            return self.select(children, heat)
-
-        tokens = self.decode(
-            model,
-            request,
-            noise,
-            candidates=self.candidates,
-            value=value,
-            needs_guess=self.chooses and value.needs_guess,
-            select=select if self.chooses else None,
-            tilt=self.tilt(model, request, value),
-            predict=self.guesses(model),
-        )
+        select = self.select if self.chooses else None
+        guesses = self.guesses(model)
+        tokens = self.follow(model, reward, request, noise, select, best=best, predict=guesses)
         return Designs(tokens if best is None else best.instead_of(tokens))
 
     def select(self, children: Children, temperature: float) -> Tensor:

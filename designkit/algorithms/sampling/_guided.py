@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated, Literal, Protocol, Self
 
 from pydantic import Field
 
-from designkit.algorithms.sampling.base import Request, Sampler, Tilt, without_nan
+from designkit.algorithms.sampling._parts import Resample
+from designkit.algorithms.sampling.base import Children, Request, Sampler, Tilt, without_nan
 from designkit.algorithms.values.base import (
     DEFAULT_VALUE,
     Objective,
@@ -20,7 +22,7 @@ from designkit.algorithms.values.base import (
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from designkit.diffusion.base import DiffusionProcess
+    from designkit.diffusion.base import DiffusionProcess, X0Function
     from designkit.models.base import DiffusionModel
     from designkit.randomness import Noise
 
@@ -112,6 +114,57 @@ class GuidedSampler(Sampler):
         whole = self.model_copy(update={"top_p": 1.0})
         other = loaded_proposal(model, self.proposal, request.length, request.load_model)
         return proposal_tilt(partial(whole.predict, other), model.process)
+
+    def follow(
+        self,
+        model: DiffusionModel,
+        reward: Objective,
+        request: Request,
+        noise: Noise,
+        select: Callable[[Children, float], Tensor] | None,
+        *,
+        best: Recorder | None = None,
+        resample: Resample | None = None,
+        coupled: bool = False,
+        predict: X0Function | None = None,
+    ) -> Tensor:
+        """Decode designs, the estimator's values deciding which children go on.
+
+        Args:
+            model: the prior.
+            reward: what to raise.
+            request: what is asked for.
+            noise: of B rows.
+            select: from the children of A states and the step's temperature to those that go on,
+                (A,) int64; None: among one there is nothing to choose.
+            best: told of the clean sequences that are scored on the way.
+            resample: see ``Sampler.decode``.
+            coupled: see ``Sampler.decode``.
+            predict: see ``Sampler.decode``.
+
+        Returns:
+            (B, L) int64 clean tokens.
+        """
+        value = self.valuer(model, reward, request, best)
+        steps = self.steps_for(request.free)
+
+        def chosen(children: Children) -> Tensor:
+            assert select is not None
+            return select(children, self.temperature_at(children.step, steps))
+
+        return self.decode(
+            model,
+            request,
+            noise,
+            candidates=self.children,
+            value=value,
+            needs_guess=select is not None and value.needs_guess,
+            select=chosen if select is not None else None,
+            resample=resample,
+            tilt=self.tilt(model, request, value),
+            coupled=coupled,
+            predict=predict,
+        )
 
     def temperature_at(self, step: int, steps: int) -> float:
         """Temperature of a step: ``tempering`` times as high at first, then its value."""

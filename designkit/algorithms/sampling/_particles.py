@@ -40,7 +40,6 @@ class ParticleSampler(GuidedSampler):
     ) -> Designs:
         """See ``Sampler.sample``; the rows are whole populations."""
         assert reward is not None
-        value = self.valuer(model, reward, request)
         particles = Particles(noise, self.particles)
         steps = self.steps_for(request.free)
 
@@ -48,20 +47,7 @@ class ParticleSampler(GuidedSampler):
             heat = self.temperature_at(step, steps)
             return particles.resample(step, heat, self.threshold, last=step == steps - 1)
 
-        def select(children: Children) -> Tensor:
-            return particles.advance(children, self.temperature_at(children.step, steps))
-
-        tokens = self.decode(
-            model,
-            request,
-            noise,
-            candidates=self.children,
-            value=value,
-            needs_guess=value.needs_guess,
-            select=select,
-            resample=resample,
-            tilt=self.tilt(model, request, value),
-        )
+        tokens = self.follow(model, reward, request, noise, particles.advance, resample=resample)
         each = particles.log_normalizer.repeat_interleave(self.particles)
         return Designs(tokens, {"log_normalizer": each})
 

@@ -75,7 +75,7 @@ class Beam(GuidedSampler):
         """Those of M children a step; with ``lookahead`` the leaves' values, not the children's."""
         steps, value = self.steps_for(length), self.estimator()
         needs_guess = value.needs_guess or self.lookahead > 1
-        denoiser, reward = 1, 0
+        denoiser, reward = 1 + (steps if self.proposal else 0), 0
         for left, is_searched in enumerate(reversed(self.searched(steps))):
             if left:
                 denoiser += self.children if needs_guess and is_searched else 1
@@ -141,6 +141,7 @@ class Beam(GuidedSampler):
             value=valued,
             needs_guess=value.needs_guess or self.lookahead > 1,
             select=select,
+            tilt=self.tilt(model, request, value),
             coupled=True,
         )
         return Designs(tokens if archive is None else archive.instead_of(tokens))

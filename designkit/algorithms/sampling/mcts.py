@@ -97,7 +97,7 @@ class MCTS(GuidedSampler):
         """See ``Sampler.sample``; the rows are whole populations.
 
         Raises:
-            UsageError: a value that scores no clean sequences, or another order.
+            UsageError: a value that scores no clean sequences, another order, or a proposal.
         """
         import torch
 
@@ -105,6 +105,8 @@ class MCTS(GuidedSampler):
         self.suited(model.process)
         if self.order != "random":
             raise UsageError("mcts reveals positions in a random order: leave order as it is")
+        if self.proposal is not None:
+            raise UsageError("mcts follows the prior's own steps: leave out proposal")
         with torch.inference_mode():
             search = Search(self, model, reward, request, noise)
             for step in range(search.steps):

@@ -62,24 +62,9 @@ class SVDDR(GuidedSampler):
     ) -> Designs:
         """See ``Sampler.sample``; the rows are whole populations."""
         assert reward is not None
-        steps = self.steps_for(request.free)
         greedy = self.alpha == 0
         best = DistinctBest(noise.item, self.particles, request) if greedy else None
-        value = self.valuer(model, reward, request, best)
-
-        def select(children: Children) -> Tensor:
-            return self.select(children, self.temperature_at(children.step, steps))
-
-        tokens = self.decode(
-            model,
-            request,
-            noise,
-            candidates=self.candidates,
-            value=value,
-            needs_guess=value.needs_guess,
-            select=select,
-            coupled=True,
-        )
+        tokens = self.follow(model, reward, request, noise, self.select, best=best, coupled=True)
         return Designs(tokens if best is None else best.instead_of(tokens))
 
     def select(self, children: Children, temperature: float) -> Tensor:
