@@ -14,13 +14,16 @@ from typing import TYPE_CHECKING, Any
 
 from designkit.errors import OutputError, UsageError
 from designkit.io.provenance import write_json_atomic
+from designkit.recipes.runtime import draw_seed, set_threads, stop_on_signals
 
 if TYPE_CHECKING:
     import torch
     from accelerate import Accelerator
     from torch import Tensor, nn
 
+    from designkit.recipes.console import Console
     from designkit.recipes.optimizer import OptimizerSettings
+    from designkit.recipes.options import RunOptions
     from designkit.recipes.training import Progress, TrainingResult
     from designkit.registry.store import StoredModel
 
@@ -166,6 +169,34 @@ class TrainingRun:
         return stored
 
 
+def train_and_tell(
+    options: RunOptions,
+    console: Console,
+    *,
+    seed: int,
+    folder: Path,
+    train: Callable[[Reporting], StoredModel],
+) -> None:
+    """Train under the options of a command, and say where the model is.
+
+    Args:
+        options: of the command.
+        console: told what happens.
+        seed: of the run.
+        folder: of the run.
+        train: given whom to tell, and who may stop it.
+
+    Raises:
+        Interrupted: stopped; resuming continues.
+    """
+    console.say(f"seed {seed}, run in {folder}")
+    set_threads(options.threads)
+    with stop_on_signals(options.seconds) as stop:
+        stored = train(Reporting(console.progress, console.say, stop))
+    console.say(f"saved {stored.name}@{stored.version} in {stored.path}")
+    console.say((stored.path / "README.md").read_text())
+
+
 def finished_model(
     folder: Path, described: Mapping[str, Any], say: Callable[[str], None]
 ) -> StoredModel | None:
@@ -198,6 +229,11 @@ def check_same_run(folder: Path, described: Mapping[str, Any]) -> None:
             f"{folder}: the run there differs in {', '.join(changed)}; "
             "resume it with what it was started with, or use another --run-dir"
         )
+
+
+def seed_of(asked: int | None, folder: Path, *, resume: bool) -> int:
+    """The seed that was asked for, that of the run to be resumed, or a new one."""
+    return draw_seed(saved_seed(folder) if asked is None and resume else asked)
 
 
 def saved_seed(folder: Path) -> int | None:

@@ -15,12 +15,12 @@ from designkit.recipes._training_run import (
     Reporting,
     TrainingRun,
     finished_model,
-    saved_seed,
+    seed_of,
+    train_and_tell,
 )
 from designkit.recipes.console import Console
 from designkit.recipes.options import RunOptions
 from designkit.recipes.pretrain_settings import PretrainSettings
-from designkit.recipes.runtime import draw_seed, set_threads, stop_on_signals
 from designkit.registry.store import check_name
 from designkit.settings import Layer, validate
 
@@ -59,7 +59,7 @@ class PretrainRequest:
 
 
 def resolve_request(
-    merged: Layer, *, sources: Sequence[str], name: str, run_dir: str | None, seed: int
+    merged: Layer, *, sources: Sequence[str], name: str, run_dir: Path, seed: int
 ) -> PretrainRequest:
     """Check the whole configuration, networks included, without importing torch.
 
@@ -106,9 +106,8 @@ def resolve_request(
             made: DiffusionProcess = make_part("designkit.processes", merged, "process", fields)
             return made
 
-    folder = Path(run_dir) if run_dir else Path("runs") / name
     return PretrainRequest(
-        settings, made["architecture"], process, tuple(sources), name, folder, seed
+        settings, made["architecture"], process, tuple(sources), name, run_dir, seed
     )
 
 
@@ -300,12 +299,9 @@ def run_pretrain(
         raise UsageError("--prior trains a value network: leave out --label")
     if not sources:
         raise UsageError("no training data: add --data FILE")
-    seed = options.seed
-    if seed is None and resume:
-        seed = saved_seed(Path(run_dir) if run_dir else Path("runs") / name)
-    request = resolve_request(
-        merged, sources=sources, name=name, run_dir=run_dir, seed=draw_seed(seed)
-    )
+    folder = Path(run_dir) if run_dir else Path("runs") / name
+    seed = seed_of(options.seed, folder, resume=resume)
+    request = resolve_request(merged, sources=sources, name=name, run_dir=folder, seed=seed)
     console = Console(options.quiet)
     if options.dry_run:
         console.show(
@@ -319,14 +315,8 @@ def run_pretrain(
             }
         )
         return
-    console.say(f"seed {request.seed}, run in {request.run_dir}")
-    set_threads(options.threads)
-    with stop_on_signals(options.seconds) as stop:
-        stored = pretrain(
-            request,
-            device=options.device,
-            resume=resume,
-            reporting=Reporting(console.progress, console.say, stop),
-        )
-    console.say(f"saved {stored.name}@{stored.version} in {stored.path}")
-    console.say((stored.path / "README.md").read_text())
+
+    def train(reporting: Reporting) -> StoredModel:
+        return pretrain(request, device=options.device, resume=resume, reporting=reporting)
+
+    train_and_tell(options, console, seed=request.seed, folder=request.run_dir, train=train)

@@ -10,12 +10,17 @@ from typing import TYPE_CHECKING, Any
 
 import designkit
 from designkit.errors import ConfigurationError, UsageError
-from designkit.recipes._training_run import Reporting, TrainingRun, finished_model, saved_seed
+from designkit.recipes._training_run import (
+    Reporting,
+    TrainingRun,
+    finished_model,
+    seed_of,
+    train_and_tell,
+)
 from designkit.recipes.console import Console
 from designkit.recipes.objective import load_rewards, make_engine, reference_of, rewards_record
 from designkit.recipes.options import RunOptions
 from designkit.recipes.pretrain import make_part
-from designkit.recipes.runtime import draw_seed, set_threads, stop_on_signals
 from designkit.recipes.value_settings import ValueSettings
 from designkit.registry.store import check_name
 from designkit.settings import Layer, validate
@@ -54,9 +59,7 @@ class ValueRequest:
         }
 
 
-def resolve_value_request(
-    merged: Layer, *, name: str, run_dir: str | None, seed: int
-) -> ValueRequest:
+def resolve_value_request(merged: Layer, *, name: str, run_dir: Path, seed: int) -> ValueRequest:
     """Check the whole configuration without importing torch.
 
     Raises:
@@ -79,8 +82,7 @@ def resolve_value_request(
             problems += error.problems
     if settings is None or problems:
         raise ConfigurationError(problems)
-    folder = Path(run_dir) if run_dir else Path("runs") / name
-    return ValueRequest(settings, architecture, name, folder, seed)
+    return ValueRequest(settings, architecture, name, run_dir, seed)
 
 
 def pretrain_value(
@@ -219,10 +221,9 @@ def run_pretrain_value(
     options: RunOptions, merged: Layer, *, name: str, run_dir: str | None, resume: bool
 ) -> None:
     """The command: resolve everything, train, say where the model is."""
-    seed = options.seed
-    if seed is None and resume:
-        seed = saved_seed(Path(run_dir) if run_dir else Path("runs") / name)
-    request = resolve_value_request(merged, name=name, run_dir=run_dir, seed=draw_seed(seed))
+    folder = Path(run_dir) if run_dir else Path("runs") / name
+    seed = seed_of(options.seed, folder, resume=resume)
+    request = resolve_value_request(merged, name=name, run_dir=folder, seed=seed)
     console = Console(options.quiet)
     if options.dry_run:
         console.show(
@@ -234,14 +235,8 @@ def run_pretrain_value(
             }
         )
         return
-    console.say(f"seed {request.seed}, run in {request.run_dir}")
-    set_threads(options.threads)
-    with stop_on_signals(options.seconds) as stop:
-        stored = pretrain_value(
-            request,
-            device=options.device,
-            resume=resume,
-            reporting=Reporting(console.progress, console.say, stop),
-        )
-    console.say(f"saved {stored.name}@{stored.version} in {stored.path}")
-    console.say((stored.path / "README.md").read_text())
+
+    def train(reporting: Reporting) -> StoredModel:
+        return pretrain_value(request, device=options.device, resume=resume, reporting=reporting)
+
+    train_and_tell(options, console, seed=request.seed, folder=request.run_dir, train=train)
