@@ -16,7 +16,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-from designkit.diffusion._schedules import SCHEDULES, Schedule
 from designkit.diffusion.base import (
     Decoding,
     DiffusionProcess,
@@ -60,14 +59,6 @@ class Masked(DiffusionProcess):
         """Token of the mask."""
         return self.size
 
-    @property
-    def _schedule(self) -> Schedule:
-        return SCHEDULES[self.schedule]
-
-    def alpha(self, t: Tensor) -> Tensor:
-        """Probability of a position being unmasked at times ``t``."""
-        return self._schedule.alpha(t)
-
     def corrupt(self, x_0: Tensor, t: Tensor, noise: Noise) -> Tensor:
         """Replace each token by the mask with probability 1 - alpha(t)."""
         keep = noise.uniform("corrupt", x_0.shape[1]) < self.alpha(t.double())[:, None]
@@ -82,12 +73,6 @@ class Masked(DiffusionProcess):
         if x_t.ndim == 3:
             return x_t[..., : self.size] + x_t[..., self.size :] * probs
         return self.known(probs, x_t)
-
-    def certain(self, x_0: Tensor) -> Tensor:
-        """One-hots of clean tokens."""
-        import torch.nn.functional as functional
-
-        return functional.one_hot(x_0, self.size).float()
 
     def posterior(self, x_t: Tensor, x_0_probs: Tensor, s: Tensor, t: Tensor) -> Tensor:
         """Law of x_s: a masked position is revealed with probability (m_t - m_s) / m_t."""

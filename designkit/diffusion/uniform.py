@@ -26,7 +26,6 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-from designkit.diffusion._schedules import SCHEDULES, Schedule
 from designkit.diffusion.base import (
     Decoding,
     DiffusionProcess,
@@ -70,14 +69,6 @@ class Uniform(DiffusionProcess):
         """K letters."""
         return self.size
 
-    @property
-    def _schedule(self) -> Schedule:
-        return SCHEDULES[self.schedule]
-
-    def alpha(self, t: Tensor) -> Tensor:
-        """Probability of a position keeping its letter, whatever is drawn otherwise."""
-        return self._schedule.alpha(t)
-
     def corrupt(self, x_0: Tensor, t: Tensor, noise: Noise) -> Tensor:
         """Draw each token anew with probability 1 - alpha(t)."""
         keep = noise.uniform("corrupt", x_0.shape[1]) < self.alpha(t.double())[:, None]
@@ -87,12 +78,6 @@ class Uniform(DiffusionProcess):
         """pi: softmax of the logits, times q(x_t | x_0), normalised."""
         shown = self._law(x_t, self.alpha(t.double())).log()
         return (logits + shown.to(logits.dtype)).softmax(-1)
-
-    def certain(self, x_0: Tensor) -> Tensor:
-        """One-hots of clean tokens."""
-        import torch.nn.functional as functional
-
-        return functional.one_hot(x_0, self.size).float()
 
     def known(self, x_0_probs: Tensor, x_s: Tensor) -> Tensor:
         """The guess itself: no noisy letter is certain."""
