@@ -78,7 +78,8 @@ def test_monte_carlo_is_unbiased_on_the_scale_of_weights(
 
 
 def test_many_completions_are_the_soft_mean() -> None:
-    found = values(MonteCarlo(completions=6000), 1, 0.5)[:, 0]
+    found = values(MonteCarlo(completions=300), 20, 0.5)  # 6,000 of each, in batches
+    found = 0.5 * np.log(np.exp(found / 0.5).mean(1))
     np.testing.assert_allclose(found, soft_mean(0.5), atol=0.08)
     # One masked position: what positions say of each other is not missed.
     exact = WORLD.soft_values(REWARDS, 0.5)[places(STATES, 4).numpy()]
@@ -87,7 +88,7 @@ def test_many_completions_are_the_soft_mean() -> None:
 
 
 def test_temperature_zero_takes_the_best_completion() -> None:
-    found = values(MonteCarlo(completions=3000), 1, 0.0)[:, 0]
+    found = values(MonteCarlo(completions=150), 20, 0.0).max(1)
     possible = completions_law(guess(STATES)) > 1e-3
     np.testing.assert_allclose(found, np.where(possible, REWARDS, -np.inf).max(1))
 
