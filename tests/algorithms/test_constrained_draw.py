@@ -170,6 +170,34 @@ def test_a_way_out_is_found_however_improbable() -> None:
     assert guard.judge(states).log_chance.isfinite().all()
 
 
+def test_a_letter_of_a_long_sequence_has_the_law_that_each_choice_leaves() -> None:
+    """300 positions, of which a share below 1e-300 holds: sums from both sides against one side."""
+    length, rows = 300, 5
+    constraints = ConstraintSettings(forbid=("AA", "BB", "AB"), max_homopolymer=3).compile(
+        ALPHABET, length
+    )
+    assert constraints is not None
+    guard, model = Guard(constraints), WORLD.model()
+    logits = torch.from_numpy(np.random.default_rng(0).normal(size=(rows, length, 4)))
+    logits[..., :2] += 7  # A and B nearly everywhere, which may not be neighbours
+    probs, tokens = logits.softmax(-1), torch.full((rows, length), 4)
+    noise = noise_for(0, rows)
+    plan = model.process.plan(length, length, "blocks", noise)
+    zeros = torch.zeros(rows, dtype=torch.float64)
+    states = States(tokens, probs, noise.item, 0, plan, noise, model.predict_x_0, zeros)
+    positions = torch.tensor([[0], [7], [150], [298], [299]])
+    index = positions[..., None].expand(-1, -1, 4)
+    law = Transition(positions, probs.gather(1, index), torch.ones_like(positions).bool())
+    found = guard.transition(states, law).probs[:, 0]
+    unknown = torch.ones_like(tokens).bool().scatter(1, positions, False)
+    total = guard.log_total(tokens, probs, torch.ones_like(unknown))
+    assert (total < -690).all()
+    for letter in range(4):
+        rest = guard.log_total(tokens.scatter(1, positions, letter), probs, unknown)
+        expected = probs.gather(1, index)[:, 0, letter] * (rest - total).exp()
+        np.testing.assert_allclose(found[:, letter], expected, rtol=1e-9)
+
+
 def test_holds_agrees_with_the_check_by_search() -> None:
     for case in CASES:
         for constraints in (compiled(case), replace(compiled(case), shares=(EDGES,))):
