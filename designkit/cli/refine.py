@@ -9,6 +9,8 @@ import typer
 from designkit.cli import _design_options as designs
 from designkit.cli import _options as options
 
+LAB = "Lab in the loop"
+
 
 def register(root: typer.Typer) -> None:
     """Add the command to the program."""
@@ -59,6 +61,52 @@ def refine(
     mix: Annotated[
         bool, typer.Option("--mix", help="Cross designs of different inputs too.")
     ] = False,
+    ask: Annotated[
+        int | None,
+        typer.Option(
+            "--ask",
+            min=1,
+            metavar="NUMBER",
+            help="Write so many different sequences to measure, kept in --state.",
+            rich_help_panel=LAB,
+        ),
+    ] = None,
+    tell: Annotated[
+        str | None,
+        typer.Option(
+            "--tell",
+            metavar="FILE",
+            help="Measured values of sequences asked for: CSV or TSV with id or sequence.",
+            rich_help_panel=LAB,
+        ),
+    ] = None,
+    state: Annotated[
+        str | None,
+        typer.Option(
+            "--state",
+            metavar="DIR",
+            help="Folder of a campaign: what was asked, measured and learnt.",
+            rich_help_panel=LAB,
+        ),
+    ] = None,
+    data: Annotated[
+        str | None,
+        typer.Option(
+            "--data",
+            metavar="FILE",
+            help="Other measured sequences, to learn from and to build on.",
+            rich_help_panel=LAB,
+        ),
+    ] = None,
+    label: Annotated[
+        str | None,
+        typer.Option(
+            "--label",
+            metavar="COLUMN",
+            help="Column of the measured values.",
+            rich_help_panel=LAB,
+        ),
+    ] = None,
     length: designs.Length = None,
     condition: designs.Condition = None,
     on_invalid: options.OnInvalid = None,
@@ -94,6 +142,8 @@ def refine(
     from designkit.recipes.options import OutputOptions, RunOptions
     from designkit.recipes.refine import run_refine
 
+    is_campaign = any(value is not None for value in (ask, tell, state, data, label))
+
     constraints = designs.constraint_flags(
         template, fix, design, forbid, forbid_letters, max_homopolymer, coding, gc
     )
@@ -107,6 +157,7 @@ def refine(
         "until": until,
         "max_edits": max_edits,
         "mix": mix or None,
+        "label": label,
         "aggregation": aggregation,
         "cache": cache,
         "max_evals": max_evals,
@@ -132,6 +183,12 @@ def refine(
         dry_run=dry_run,
         quiet=quiet,
     )
-    code = run_refine(run, OutputOptions(output, format_, force, resume=resume))
+    where = OutputOptions(output, format_, force, resume=resume)
+    if is_campaign:
+        from designkit.recipes.campaign import CampaignRequest, run_campaign
+
+        code = run_campaign(run, where, CampaignRequest(state, ask, tell, data))
+    else:
+        code = run_refine(run, where)
     if code:
         raise typer.Exit(code)

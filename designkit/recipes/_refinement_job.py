@@ -44,6 +44,7 @@ class Job:
     Attributes:
         stored: the prior.
         constraints: of the designs.
+        lengths: that designs may have.
 
     Raises:
         UsageError: a prior, a class, a length or constraints that do not fit.
@@ -63,15 +64,15 @@ class Job:
             settings.method["name"] if inner.needs_condition else None,
         )
         self.constraints = RunConstraints(settings.constraints, self._alphabet)
-        self._lengths = self._allowed_lengths()
+        self.lengths = self._allowed_lengths()
         if refiner.changes_lengths:
             self._check_resizing()
 
     def _check_resizing(self) -> None:
         """Refuse insertions and deletions where designs have one length, or places of their own."""
-        if len(self._lengths) < 2:
+        if len(self.lengths) < 2:
             raise UsageError(
-                f"indels: {self.stored.name} writes sequences of {self._lengths[0]} letters alone; "
+                f"indels: {self.stored.name} writes sequences of {self.lengths[0]} letters alone; "
                 "leave it out"
             )
         if self.constraints.keeps_places:
@@ -141,7 +142,7 @@ class Job:
             settings.input,
             self._alphabet,
             self.constraints,
-            (min(self._lengths), max(self._lengths)),
+            (min(self.lengths), max(self.lengths)),
             input_format=settings.input_format,
             column=settings.column,
             on_invalid="fail" if settings.on_invalid == "fail" else "skip",
@@ -155,8 +156,8 @@ class Job:
         )
         if settings.condition is not None:
             model = model.conditioned(settings.condition)
-        if settings.input is None and len(self._lengths) == 1:
-            model = replace(model, length_law=LengthLaw({self._lengths[0]: 1}))
+        if settings.input is None and len(self.lengths) == 1:
+            model = replace(model, length_law=LengthLaw({self.lengths[0]: 1}))
         return model
 
     def engine(self, model: DiffusionModel) -> RewardEngine:
@@ -252,8 +253,8 @@ class Job:
             "load_model": models,
             "most_edits": self.settings.max_edits,
             "mix": self.settings.mix,
-            "shortest": min(self._lengths),
-            "longest": max(self._lengths),
+            "shortest": min(self.lengths),
+            "longest": max(self.lengths),
             "batch_size": self.settings.batch_size,
         }
         if self.settings.constraints.is_empty:
@@ -268,7 +269,7 @@ class Job:
     def describe(self, inputs: Inputs) -> str:
         """What is asked of designs, for messages; empty where there is nothing."""
         root = inputs.roots[0]
-        length = max(self._lengths) if root is None else len(self._alphabet.split(root))
+        length = max(self.lengths) if root is None else len(self._alphabet.split(root))
         told = [self.constraints.describe(length, root)]
         if self.settings.max_edits is not None:
             told.append(f"at most {self.settings.max_edits} changes from each input")
@@ -278,7 +279,7 @@ class Job:
         """What ``--dry-run`` prints: the resolved settings and the calls to be made at most."""
         settings, refiner, until = self.settings, self.refiner, self.settings.until
         root, lineages = inputs.roots[0], len(inputs.roots)
-        length = max(self._lengths) if root is None else len(self._alphabet.split(root))
+        length = max(self.lengths) if root is None else len(self._alphabet.split(root))
         free = self.constraints.free(length, root)
         denoiser, rewards = refiner.calls_per_round(free, self._alphabet.size)
         fitted = any(one.transform and one.transform.needs_reference for one in settings.rewards)
