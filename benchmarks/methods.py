@@ -45,7 +45,6 @@ from designkit.recipes.options import OutputOptions, RunOptions
 from designkit.recipes.sample import run_sample
 from designkit.registry.build import load_diffusion_model
 from designkit.registry.store import Registry
-from designkit.rewards import RewardEngine
 from designkit.sequence_stats import kmer_counts
 from designkit.settings import Layer, validate
 
@@ -68,7 +67,6 @@ VALUES = (
     "denoiser_rows",
     "cpu_seconds",
     "denoiser_share",
-    "reward_share",
 )
 
 
@@ -267,7 +265,6 @@ def section(done: Measurements, prior: str, key: str) -> str:
                 "denoiser rows": f"{number['denoiser_rows']:.0f}",
                 "CPU s": f"{number['cpu_seconds']:.2f}",
                 "in denoiser": f"{number['denoiser_share']:.0%}",
-                "in reward": f"{number['reward_share']:.0%}",
             }
         )
     return f"## {prior}\n\n{markdown_table(rows)}" if rows else ""
@@ -308,7 +305,6 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     denoiser = Stopwatch(DiffusionModel, "logits")
-    reward = Stopwatch(RewardEngine, "score", "score_relaxed")
     done = Measurements(options.out / "methods.csv", ["prior", "method", "settings", "run"], VALUES)
     key = f"{options.designs} designs, {options.budget} rewards, seed {options.seed}"
     every = {name: (name, {}) for name in plugins.names("designkit.samplers")} | VARIANTS
@@ -325,24 +321,23 @@ def main() -> None:
                 words = in_words(method)
                 if done.has(prior, label, words, key):
                     continue
-                denoiser.seconds = reward.seconds = 0.0
+                denoiser.seconds = 0.0
                 started = time.process_time()
                 sequences, counts = draw(prior, CASES[prior].guide, method, options)
                 seconds = time.process_time() - started
             except DesignkitError as problem:
                 print(f"{prior}, {label}: left out: {problem}")
                 continue
-            shares = {
-                "denoiser_share": denoiser.seconds / seconds,
-                "reward_share": reward.seconds / seconds,
-            }
             plugin = validate(
                 plugins.find("designkit.samplers", name),
                 Layer("", {k: v for k, v in method.items() if k != "name"}),
             )
             population = min(plugin.population, options.designs)
             values = judged(prior, sequences, population, options.data)
-            cpu = {"cpu_seconds": seconds / options.designs}
+            own = {
+                "cpu_seconds": seconds / options.designs,
+                "denoiser_share": denoiser.seconds / seconds,
+            }
             done.add(
                 prior=prior,
                 method=label,
@@ -350,8 +345,7 @@ def main() -> None:
                 run=key,
                 **values,
                 **counts,
-                **cpu,
-                **shares,
+                **own,
             )
     write_report(
         options.out / "methods.md", "Every method at equal reward calls", report(done, options, key)
