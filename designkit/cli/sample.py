@@ -25,9 +25,9 @@ def sample(
         str | None,
         typer.Option(
             "--method",
-            help="How to draw. For the best designs: svdd, svdd_r, beam, mcts, best_of_n, gradient; "
-            "for designs of p(x) exp(reward / alpha): smc, nested_is, tds, classifier; towards a "
-            "class: cfg; the prior itself: ancestral. auto chooses for --max-evals.",
+            help="How to draw. For the best designs: svdd, svdd_r, beam, mcts, best_of_n, "
+            "gradient; for designs of p(x) exp(reward / alpha): smc, nested_is, tds, classifier; "
+            "towards a class: cfg; the prior itself: ancestral. auto chooses for --max-evals.",
         ),
     ] = None,
     reward: options.Rewards = None,
