@@ -8,6 +8,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from .conftest import Starter, wait_until
+
 START = ["refine", "--model", "tiny", "--state", "lab", "--seed", 3]
 QUICK = ["--set", "ensemble.members=4", "--set", "ensemble.kind=linear", "--until", "rounds=3"]
 
@@ -251,6 +253,27 @@ def test_what_does_not_go_together(run) -> None:
     outcome = run("refine", "--ask", 4, "--state", "broken")
     assert outcome.exit_code == 3
     assert "damaged" in outcome.stderr
+
+
+def test_a_killed_command_lets_the_folder_go(run, start: Starter) -> None:
+    process = start(*START, *QUICK, "--ask", 200, "-o", "b1.csv")
+    wait_until(lambda: Path("lab/.lock").exists(), process)
+    process.kill()
+    process.wait()
+    assert not Path("b1.csv").exists()
+    assert not Path("lab/campaign.json").exists()
+    outcome = run(*START, *QUICK, "--ask", 5, "-o", "b1.csv")
+    assert outcome.exit_code == 0, outcome.stderr
+    assert len(campaign()["asked"]) == 5
+
+
+def test_two_commands_do_not_work_on_one_folder(run, asked) -> None:
+    from filelock import FileLock
+
+    with FileLock("lab/.lock"):
+        outcome = run("refine", "--ask", 5, "--state", "lab")
+    assert outcome.exit_code == 2
+    assert "--state lab: another command is working on it" in outcome.stderr
 
 
 @pytest.mark.parametrize("moment", ["write_text_atomic", "save", "replace"])

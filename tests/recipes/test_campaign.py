@@ -107,6 +107,19 @@ def test_an_ensemble_predicts_and_knows_its_error(kind: str) -> None:
     assert again.error == fitted.error
 
 
+def test_what_is_additive_is_found_exactly() -> None:
+    random = np.random.default_rng(0)
+    letters = random.integers(4, size=(300, 6))
+    labels = 7 + random.normal(size=(6, 4))[range(6), letters].sum(1)
+    sequences = ["".join("ACGT"[n] for n in row) for row in letters]
+    rows = dict(zip(sequences[:250], labels[:250], strict=True))
+    settings = EnsembleSettings(members=3, kind="linear")
+    fitted = fit_predictor(rows, DNA, [6], OUTPUT, settings, seed=0)
+    scored = Acquisition(fitted.predictor).score(sequences[250:])
+    assert np.abs(scored.columns["mean"] - labels[250:]).max() < 0.05
+    assert fitted.error < 1e-3
+
+
 def test_what_predicts_unseen_rows_better_is_kept() -> None:
     rows = landscape().sample(60, random_state=1).to_dict()
     quick = {**EnsembleSettings().optimizer.model_dump(), "updates": 3, "batch_size": 8}
@@ -202,6 +215,7 @@ def test_five_rounds_beat_draws_of_the_prior(
         batch = pd.read_csv("b.csv")
         batch.assign(activity=batch["sequence"].map(truth)).to_csv("m.csv", index=False)
         best.append(batch["sequence"].map(truth).max())
+        assert batch["sequence"].is_unique  # members that agree do not ask for the same
         tell = ["--tell", "m.csv"]
     assert run("sample", "six", "-n", 400, "--seed", 9, "-o", "d.csv").exit_code == 0
     drawn = pd.read_csv("d.csv")["sequence"].drop_duplicates().map(truth)
