@@ -273,7 +273,7 @@ class CampaignRun:
                 return search.batch(campaign, inputs.roots, predictor, count)
             except Interrupted as problem:
                 raise Interrupted(
-                    f"{stop.reason}: {self._folder} is as it was; ask again"
+                    f"{stop.reason}: the campaign in {self._folder} is as it was; ask again"
                 ) from problem
 
     def _title(self, campaign: Campaign, job: Job, count: int) -> str:

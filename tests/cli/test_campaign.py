@@ -267,6 +267,16 @@ def test_a_killed_command_lets_the_folder_go(run, start: Starter) -> None:
     assert len(campaign()["asked"]) == 5
 
 
+def test_time_that_is_over_leaves_the_campaign_as_it_was(run, told) -> None:
+    before = campaign()
+    line = ["refine", "--ask", 40, "--state", "lab", "--max-time", "0.001s", "-o", "b2.csv"]
+    outcome = run(*line)
+    assert outcome.exit_code == 75
+    assert "--max-time is over: the campaign in lab is as it was; ask again" in outcome.stderr
+    assert campaign() == before
+    assert not Path("b2.csv").exists()
+
+
 def test_two_commands_do_not_work_on_one_folder(run, asked) -> None:
     from filelock import FileLock
 
