@@ -31,6 +31,7 @@ from designkit.rewards import RewardEngine, WeightedReward, reward
 
 LENGTH, CANDIDATES = 200, 10
 TEMPERATURE = 0.5
+SAMPLERS = ("ancestral", "svdd", "smc")
 PUBLISHED, FP32, BF16 = "published fp32", "designkit fp32", "designkit bf16"
 
 # Imported by its modules, not used in sampling: reward models, experiment tracking, a scheduler.
@@ -236,7 +237,7 @@ def measure_published(done: Measurements, options: argparse.Namespace) -> None:
     sides = [(PUBLISHED, batch) for batch in options.published_batch]
     sides += [(side, batch) for batch in options.own_batch for side in (FP32, BF16)]
     for number in range(options.rounds):
-        for method in theirs:
+        for method in options.published:
             for side, batch in sides:
                 if done.has(method, side, batch, number):
                     continue
@@ -255,7 +256,7 @@ def report_published(done: Measurements, options: argparse.Namespace) -> str:
     rows = []
     sides = [(PUBLISHED, batch) for batch in options.published_batch]
     sides += [(side, batch) for side in (FP32, BF16) for batch in options.own_batch]
-    for method in ("ancestral", "svdd", "smc"):
+    for method in SAMPLERS:
         found = {
             (side, batch): done.select("seconds", method=method, side=side, batch=batch)
             for side, batch in sides

@@ -33,7 +33,13 @@ from typing import Any
 
 import torch
 from published_quality import VALUES, measure_quality, report_quality
-from published_samplers import CANDIDATES, TEMPERATURE, measure_published, report_published
+from published_samplers import (
+    CANDIDATES,
+    SAMPLERS,
+    TEMPERATURE,
+    measure_published,
+    report_published,
+)
 from reporting import Measurements, markdown_table, write_report
 from timing import Clock, draw, inside
 from torch import Tensor, nn
@@ -222,6 +228,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--batch", type=int, nargs="+", default=[1, 16, 64])
+    parser.add_argument("--published", nargs="+", default=list(SAMPLERS), choices=SAMPLERS)
     parser.add_argument("--published-batch", type=int, nargs="+", default=[4])
     parser.add_argument("--own-batch", type=int, nargs="+", default=[4, 64])
     parser.add_argument("--published-steps", type=int, default=128)
