@@ -343,7 +343,8 @@ class RewardEngine:
             )
         total = np.where(violation > 0, INFEASIBLE - violation, objective)
         known = scored | stopped
-        wanted *= weights.numpy()[:, None]
+        with np.errstate(over="ignore"):  # of these the objective is not finite: told above
+            wanted *= weights.numpy()[:, None]
         return np.where(known, total, np.nan), np.where(known, violation, np.nan), wanted
 
     def _refusal(self, sequence: str) -> str | None:
