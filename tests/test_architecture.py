@@ -20,6 +20,7 @@ LEAVES = {
     "alphabet",
     "constraints",
     "distinct",
+    "dot_bracket",
     "pareto",
     "plugins",
     "settings",

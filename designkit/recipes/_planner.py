@@ -78,11 +78,11 @@ def to_be_found(merged: Layer) -> tuple[list[int], int]:
         ConfigurationError: no model, or constraints that cannot be read.
         UsageError: constraints that do not fit the length, or that no design satisfies.
     """
-    from designkit.registry.store import Registry
+    from designkit.registry.rules import find_prior
 
     if not merged.data.get("model"):
         raise ConfigurationError([NO_MODEL])
-    card = Registry().find(str(merged.data["model"])).card
+    card = find_prior(str(merged.data["model"])).card
     alphabet = Alphabet.from_dict(card["alphabet"])
     settings = validate(ConstraintSettings, merged.at("constraints"), "constraints")
     asked = merged.data.get("length")

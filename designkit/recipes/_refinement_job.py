@@ -21,6 +21,7 @@ from designkit.recipes._until import Clock
 from designkit.recipes.objective import load_rewards, make_engine, reference_of
 from designkit.recipes.runtime import choose_precision
 from designkit.registry.build import component, load_diffusion_model
+from designkit.registry.rules import find_prior
 from designkit.registry.store import Registry
 
 if TYPE_CHECKING:
@@ -52,7 +53,7 @@ class Job:
 
     def __init__(self, settings: RefineSettings, refiner: Refiner, seed: int):
         self.settings, self.refiner, self.seed = settings, refiner, seed
-        self.stored = Registry().find(settings.model)
+        self.stored = find_prior(settings.model)
         card = self.stored.card
         if "process" in card:
             refiner.check(component("designkit.processes", card["process"]))

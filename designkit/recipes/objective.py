@@ -176,10 +176,10 @@ def load_rewards(
 def model_loader(device: torch.device | str) -> Callable[[str], Any]:
     """What gives rewards and value estimators the models that they name."""
     from designkit.registry.build import LOADERS
-    from designkit.registry.store import Registry
+    from designkit.registry.rules import find_prior
 
     def load(ref: str) -> Any:
-        stored = Registry().find(ref)
+        stored = find_prior(ref)
         return LOADERS[stored.card["kind"]](stored, device)
 
     return load

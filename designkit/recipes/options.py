@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from designkit.recipes._parameters import filled_in
 from designkit.recipes.objective import expand_rewards, reward_layer
 from designkit.recipes.presets import find_preset
 from designkit.recipes.runtime import parse_duration
@@ -77,6 +78,7 @@ class RunOptions:
         layers = [read_yaml(find_preset(self.preset))] if self.preset else []
         layers += [read_yaml(path) for path in self.config]
         layers += [parse_set(self.assignments), reward_layer(self.rewards)]
+        layers = filled_in(layers)
         merged = merge([*layers, flag_layer(self.flags, FLAG_NAMES)])
         expand_rewards(merged)
         return merged

@@ -11,6 +11,7 @@ import designkit
 from designkit import plugins
 from designkit.errors import ConfigurationError, UsageError
 from designkit.io.alphabets import load_alphabet
+from designkit.models._rules import RuleSettings
 from designkit.recipes._training_run import (
     Reporting,
     TrainingRun,
@@ -158,7 +159,11 @@ def make_part(group: str, merged: Layer, key: str, fields: dict[str, Any]) -> An
     own = dict(fields)
     if "name" not in own:
         raise ConfigurationError([f"{merged.origin((key,))}: {key}.name is missing"])
-    plugin = plugins.find(group, str(own.pop("name")))
+    name = str(own.pop("name"))
+    plugin = plugins.find(group, name)
+    if issubclass(plugin, RuleSettings):
+        why = f"{name} is rules, with nothing to train; draw from --model '{name}?...'"
+        raise ConfigurationError([f"{merged.origin((key,))}: {key}.name: {why}"])
     return validate(plugin, Layer(key, own, merged.at(key).origins), key)
 
 

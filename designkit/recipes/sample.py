@@ -94,9 +94,10 @@ def run_sample(options: RunOptions, output: OutputOptions) -> int:
     from designkit.recipes._sampling_run import SamplingRun
     from designkit.recipes.runtime import choose_device, choose_precision
     from designkit.registry.build import component, load_diffusion_model
+    from designkit.registry.rules import find_prior
     from designkit.registry.store import Registry
 
-    stored = Registry().find(settings.model)
+    stored = find_prior(settings.model)
     if "process" in stored.card:
         sampler = sampler.suited(component("designkit.processes", stored.card["process"]))
     alphabet = Alphabet.from_dict(stored.card["alphabet"])

@@ -88,7 +88,7 @@ def run_score(options: RunOptions, source: str, output: OutputOptions) -> int:
     from designkit.recipes.record import RunRecord, check_same_run
     from designkit.recipes.runtime import choose_device
     from designkit.registry.build import load_diffusion_model
-    from designkit.registry.store import Registry
+    from designkit.registry.rules import find_prior
 
     console = Console(options.quiet)
     writer = DesignWriter(
@@ -100,7 +100,7 @@ def run_score(options: RunOptions, source: str, output: OutputOptions) -> int:
     )
     set_threads(options.threads)
     device = choose_device(options.device)
-    stored = Registry().find(settings.model) if settings.model else None
+    stored = find_prior(settings.model) if settings.model else None
     model = load_diffusion_model(stored, device) if stored else None
     rewards = load_rewards(settings.rewards, device)
     alphabet = alphabet_of(settings.alphabet, model, [one.reward for one in rewards])

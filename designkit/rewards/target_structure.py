@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Any
 
-from pydantic import AfterValidator
-
+from designkit.dot_bracket import DotBracket, base_pairs
 from designkit.rewards._vienna import (
     FOLDING,
     FoldingReward,
@@ -15,46 +14,6 @@ from designkit.rewards._vienna import (
     minimum_energy,
 )
 from designkit.rewards.base import Output, RewardInfo
-
-_SMALLEST_HAIRPIN = 3
-
-
-def base_pairs(structure: str) -> list[tuple[int, int]]:
-    """Pairs (i, j) of a dot-bracket structure, 0-based, i < j.
-
-    Raises:
-        ValueError: it is empty, has other characters, is not balanced, or has too small a hairpin.
-    """
-    pairs, opened = [], list[int]()
-    for place, character in enumerate(structure):
-        if character == "(":
-            opened.append(place)
-        elif character == ")":
-            if not opened:
-                raise ValueError(f"the ')' at position {place + 1} closes nothing")
-            pairs.append((opened.pop(), place))
-        elif character != ".":
-            raise ValueError(
-                f"{character!r} at position {place + 1} is none of '(', ')' and '.'; "
-                "pseudoknots and other notations are not read"
-            )
-    if opened:
-        raise ValueError(f"the '(' at position {opened[-1] + 1} is not closed")
-    if not structure:
-        raise ValueError("it is empty")
-    for left, right in pairs:
-        if right - left <= _SMALLEST_HAIRPIN:
-            raise ValueError(
-                f"positions {left + 1} and {right + 1} cannot pair: a hairpin has at least "
-                f"{_SMALLEST_HAIRPIN} bases between"
-            )
-    return sorted(pairs)
-
-
-def _check(structure: str) -> str:
-    structure = structure.strip()
-    base_pairs(structure)
-    return structure
 
 
 class TargetStructureSettings(FoldingSettings):
@@ -67,7 +26,7 @@ class TargetStructureSettings(FoldingSettings):
         no_gu: no pairs of G and U.
     """
 
-    structure: Annotated[str, AfterValidator(_check)]
+    structure: DotBracket
 
 
 class TargetStructure(FoldingReward):

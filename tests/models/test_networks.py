@@ -16,6 +16,7 @@ from designkit.diffusion.masked import Masked
 from designkit.errors import ModelError, UsageError
 from designkit.models._chunks import CPU_ROWS, FixedRows, in_fixed_chunks
 from designkit.models._layers import ClassEmbedding, Conv
+from designkit.models._rules import RuleSettings
 from designkit.models.base import (
     DiffusionModel,
     LengthLaw,
@@ -85,7 +86,12 @@ def tokens(rows: int, length: int, states: int = K, seed: int = 0) -> Tensor:
     return torch.randint(states, (rows, length), generator=torch.Generator().manual_seed(seed))
 
 
-all_denoisers = pytest.mark.parametrize("name", plugins.names("designkit.denoisers"))
+TRAINED = [
+    name
+    for name in plugins.names("designkit.denoisers")
+    if not issubclass(plugins.find("designkit.denoisers", name), RuleSettings)
+]
+all_denoisers = pytest.mark.parametrize("name", TRAINED)
 all_predictors = pytest.mark.parametrize("name", plugins.names("designkit.predictors"))
 
 
