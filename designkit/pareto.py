@@ -80,13 +80,14 @@ def crowding(points: Tensor, front: Tensor) -> Tensor:
     return total
 
 
-def pareto_fronts(values: Values) -> Values:
+def pareto_fronts(values: Values, most: int | None = None) -> Values:
     """Front of each point: 0 for those that none dominates, 1 for those left without them, ...
 
     Non-dominated sorting as in Deb et al. 2002, doi 10.1109/4235.996017, sec. III-A.
 
     Args:
         values: (P, N).
+        most: points to be told apart, None for all; those of fronts beyond them are inf.
 
     Returns:
         (N,) float64; NaN where a value is NaN.
@@ -97,8 +98,9 @@ def pareto_fronts(values: Values) -> Values:
     fronts = np.full(len(points), np.nan)
     left = np.flatnonzero(~np.isnan(points).any(axis=1))
     left = left[_dominators_first(points[left])]
-    front = 0
-    while len(left):
+    front, ranked = 0, len(left)
+    fronts[left] = np.inf
+    while len(left) and (most is None or ranked - len(left) < most):
         is_first = _on_first_front(points[left])
         fronts[left[is_first]] = front
         left = left[~is_first]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -61,6 +61,14 @@ def refine(
     mix: Annotated[
         bool, typer.Option("--mix", help="Cross designs of different inputs too.")
     ] = False,
+    diversity: Annotated[
+        Literal["clusters", "maxmin", "dpp"] | None,
+        typer.Option(
+            "--diversity",
+            help="Write designs that differ: the best of each cluster, those farthest from each "
+            "other, or good and different ones by a determinantal point process.",
+        ),
+    ] = None,
     ask: Annotated[
         int | None,
         typer.Option(
@@ -157,6 +165,7 @@ def refine(
         "until": until,
         "max_edits": max_edits,
         "mix": mix or None,
+        "diversity.kind": diversity,
         "label": label,
         "aggregation": aggregation,
         "cache": cache,

@@ -178,7 +178,8 @@ class Job:
         if engine.coupled:
             raise UsageError(
                 f"{', '.join(engine.coupled_by)}: compares designs with each other, but each is "
-                "scored once, with those of its round; use transform=quantile"
+                "scored once, with those of its round; use transform=quantile, or in place of "
+                "aggregation=pareto --set selection=pareto"
             )
         if self.refiner.needs_gradient:
             engine.check_differentiable()

@@ -63,7 +63,7 @@ class RefinementOutputs:
     def write(self) -> None:
         """Write all tables, that of the designs last."""
         run = self._run
-        self._chosen = Chosen.best(run.archive, run.settings)
+        self._chosen = Chosen.best(run.archive, run.settings, by_fronts=run.refiner.by_fronts)
         table = design_table(run, self._names, self._chosen, self._engine, self._fields)
         self._write_rounds()
         with self._writer as writer:
@@ -73,7 +73,7 @@ class RefinementOutputs:
     def write_partial(self) -> None:
         """Write the best designs so far, and the rounds; nothing is asked of any model."""
         run = self._run
-        self._chosen = Chosen.best(run.archive, run.settings)
+        self._chosen = Chosen.best(run.archive, run.settings, by_fronts=run.refiner.by_fronts)
         if self._writer.part is None or not run.history:
             return
         table = design_table(run, self._names, self._chosen, None, self._fields)
@@ -128,6 +128,7 @@ class RefinementOutputs:
                 "models": self._models.record(),
                 "reward_rows_asked": ledger.asked,
                 "reward_rows_scored": len(ledger),
+                "reward_rows_relaxed": ledger.relaxed,
                 "reward_rows_resumed": run.evals_resumed,
                 "rewards": self._engine.usage(),
             },
@@ -151,6 +152,7 @@ class RefinementOutputs:
             f"rewards: {calls['reward_rows_scored']} distinct sequences of "
             f"{calls['reward_rows_asked']} asked for"
             + (f", {before} of them before" if before else "")
+            + (f", {calls['reward_rows_relaxed']} relaxed" if calls["reward_rows_relaxed"] else "")
             + f"; {rows['without_score']} without score",
         ]
         if self._inputs.skipped:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from designkit.errors import Interrupted, RewardError
+from designkit.recipes._front import Front
 from designkit.recipes._history import Figures, figures_of
 from designkit.recipes._until import Clock, Stopping
 
@@ -58,6 +59,7 @@ class RefinementRun:
         self._noted = 0, 0
         self._best: tuple[int | None, float] = None, float("nan")
         self.accepted: set[int] = set()
+        self._front = Front(archive)
         self._stopping = Stopping(settings.until, archive, clock.over)
 
     def take_up(self, lines: list[dict[str, Any]]) -> None:
@@ -113,10 +115,12 @@ class RefinementRun:
         if self.settings.on_invalid == "fail":
             self._check_missing()
         scored, designs = self._noted
-        figures = figures_of(self.archive, population, designs)
+        figures = figures_of(self.archive, population, designs) | self._front.figures()
         asked = self.history[-1]["denoiser_rows"] if self.history else 0
         figures["denoiser_rows"] = asked + self.model.counter.rows - rows
         figures["rewards_asked"], figures["rewards_scored"] = ledger.asked, len(ledger)
+        if ledger.relaxed:
+            figures["rewards_relaxed"] = ledger.relaxed
         leader = self._leader()
         if self.settings.likelihood_draws:
             if leader != self._best[0]:

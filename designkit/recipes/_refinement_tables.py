@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+
+from designkit.algorithms.refinement._survivors import by_front
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from designkit.algorithms.refinement.base import Archive
+    from designkit.recipes._diversity import Diversity
     from designkit.recipes._lineages import Inputs
     from designkit.recipes._refinement_run import RefinementRun
     from designkit.recipes.refine import RefineSettings
@@ -22,7 +27,7 @@ class Chosen:
     Attributes:
         numbers: theirs, best first.
         requested: how many were asked for.
-        dropped: how many of the best have no score and are left out.
+        dropped: how many of those chosen have no score and are left out.
         failed: how many were not found.
     """
 
@@ -32,20 +37,46 @@ class Chosen:
     failed: int
 
     @classmethod
-    def best(cls, archive: Archive, settings: RefineSettings) -> Chosen:
-        """The best of each lineage, or of all."""
-        if settings.per_input is not None:
-            pools = [archive.best(each, settings.per_input) for each in range(archive.lineages)]
-            requested = settings.per_input * archive.lineages
-            wanted = [number for pool in pools for number in pool]
-        else:
-            requested = settings.num
-            wanted = [n for each in range(archive.lineages) for n in archive.best(each, requested)]
-        wanted = sorted(wanted, key=lambda n: (-archive.reward(n), n))[:requested]
+    def best(cls, archive: Archive, settings: RefineSettings, *, by_fronts: bool) -> Chosen:
+        """The best of each lineage, or of all; different ones where that was asked for."""
+        lineages = range(archive.lineages)
+        pools = [[each] for each in lineages] if settings.per_input else [[*lineages]]
+        each = settings.per_input or settings.num
+        chosen = [_chosen(archive, pool, each, settings.diversity, by_fronts) for pool in pools]
+        wanted = best_first(archive, [number for pool in chosen for number in pool])
         kept = wanted
         if settings.on_invalid != "worst":
             kept = [n for n in wanted if archive.reward(n) != -float("inf")]
+        requested = each * len(pools)
         return cls(kept, requested, len(wanted) - len(kept), requested - len(wanted))
+
+
+def best_first(archive: Archive, numbers: Iterable[int]) -> list[int]:
+    """Designs by their reward, the earlier of equals first."""
+    return sorted(numbers, key=lambda number: (-archive.reward(number), number))
+
+
+def _chosen(
+    archive: Archive,
+    lineages: Sequence[int],
+    count: int,
+    diversity: Diversity | None,
+    by_fronts: bool,
+) -> list[int]:
+    """The best designs of some lineages, or the best that differ."""
+    if diversity is None and not by_fronts:
+        ranked = [number for each in lineages for number in archive.best(each, count)]
+        return best_first(archive, ranked)[:count]
+    every = best_first(archive, (number for each in lineages for number in archive.best(each)))
+    if diversity is None:
+        return by_front(archive, every, count)
+    import numpy as np
+
+    pool = [number for number in every if archive.is_within(number, -math.inf)]
+    if by_fronts:
+        pool = by_front(archive, pool, diversity.pool * count)
+    rewards = np.array([archive.reward(number) for number in pool], dtype=np.float64)
+    return [pool[place] for place in diversity.choose(archive.tokens(pool), rewards, count)]
 
 
 class Names:

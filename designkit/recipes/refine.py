@@ -14,6 +14,7 @@ from designkit.errors import (
     Interrupted,
     UsageError,
 )
+from designkit.recipes._diversity import DiversityOption
 from designkit.recipes._loaded import LoadedModels
 from designkit.recipes._methods import DesignSettings, named_method, resolve_method
 from designkit.recipes._until import Until, UntilOption
@@ -52,6 +53,8 @@ class RefineSettings(DesignSettings):
         until: when the run is finished, ``rounds=20`` when nothing is given.
         max_edits: most changes from its input that a design may have.
         mix: whether designs of different inputs may be crossed.
+        diversity: how different the designs that are written are to be; the best of all, however
+            alike, when not given.
         likelihood_draws: noisy versions that a likelihood estimate of a written design takes; 0
             for no likelihoods.
         column: of the sequences, in tables.
@@ -64,6 +67,7 @@ class RefineSettings(DesignSettings):
     until: UntilOption = Field(default_factory=lambda: Until(rounds=DEFAULT_ROUNDS))
     max_edits: int | None = Field(default=None, ge=1)
     mix: bool = False
+    diversity: DiversityOption | None = None
     likelihood_draws: int = Field(default=32, ge=0)
     column: str = "sequence"
     input_format: Literal["auto", "fasta", "csv", "tsv", "jsonl"] = "auto"

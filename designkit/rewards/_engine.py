@@ -37,12 +37,16 @@ class Scored:
             ``INFEASIBLE`` minus the violation outside the bounds.
         reasons: (N) why ``reward`` or another value is NaN, None where none is.
         feasible: (N,) whether all bounds are kept; False where that is not known.
+        objectives: (P, N) float64, each objective times its weight, higher is better. Outside the
+            bounds all of them are ``reward``, where there is no score -inf. None for ``reward``
+            alone.
     """
 
     columns: dict[str, NDArray[np.float64]]
     reward: NDArray[np.float64]
     reasons: list[str | None]
     feasible: NDArray[np.bool_]
+    objectives: NDArray[np.float64] | None = None
 
 
 class RewardEngine:
@@ -175,12 +179,6 @@ class RewardEngine:
             RewardError: a reward broke its contract.
             UsageError: an aggregation that the values do not allow.
         """
-        return self._scored(sequences, monitors)[0]
-
-    def _scored(
-        self, sequences: Sequence[str], monitors: bool
-    ) -> tuple[Scored, NDArray[np.float64]]:
-        """What N sequences got, and the parts (P, N) of their objective; see ``_total``."""
         import numpy as np
 
         places: dict[str, int] = {}
@@ -213,7 +211,8 @@ class RewardEngine:
         self.nan_rows += int(np.isnan(total)[rows].sum())
         self.infeasible_rows += int((violation > 0)[rows].sum())
         reasons = [table.reasons[row] for row in rows]
-        return Scored(columns, total[rows], reasons, feasible[rows]), wanted[:, rows]
+        each = np.where(feasible, wanted, np.where(np.isnan(total), -np.inf, total))
+        return Scored(columns, total[rows], reasons, feasible[rows], each[:, rows])
 
     def monitor(self, sequences: Sequence[str]) -> dict[str, NDArray[np.float64]]:
         """Values of the monitors alone, (N,) float64 by column; NaN for "no score"."""
@@ -252,19 +251,16 @@ class RewardEngine:
         return self.judged(tokens)[0]
 
     def judged(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
-        """The objective of (N, L) tokens, as ``values``, and what it is made of, (N, P) float64.
-
-        That is each objective times its weight, higher is better. Outside the bounds, and where
-        there is no score, all of them are the objective as a whole.
-        """
+        """The objective of (N, L) tokens, as ``values``, and ``Scored.objectives`` as (N, P)."""
         import numpy as np
         import torch
 
         written = self.alphabet.decode(tokens.detach().cpu().numpy())
-        scored, wanted = self._scored(written, monitors=False)
+        scored = self.score(written, monitors=False)
         total = np.where(np.isnan(scored.reward), -np.inf, scored.reward)
-        each = np.where(scored.feasible, wanted, total).T
-        found = torch.from_numpy(total), torch.from_numpy(np.ascontiguousarray(each))
+        assert scored.objectives is not None
+        each = np.ascontiguousarray(scored.objectives.T)
+        found = torch.from_numpy(total), torch.from_numpy(each)
         return found[0].to(tokens.device), found[1].to(tokens.device)
 
     def check_differentiable(self) -> None:

@@ -36,7 +36,9 @@ class ByLength:
             [np.nan if s[:1] == "T" else s.count("A") for s in sequences], dtype=float
         )
         reasons = ["begins with T" if np.isnan(value) else None for value in values]
-        return Scored({"a": values, "twice": 2 * values}, values, reasons, ~np.isnan(values))
+        return Scored(
+            {"a": values, "twice": 2 * values}, values, reasons, ~np.isnan(values), values[None]
+        )
 
     def score_relaxed(self, probs, valid=None):
         return probs[..., 0].sum(1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 import json
 import random
 import signal
@@ -159,13 +160,77 @@ def test_mixing_is_asked_for(run, fasta: Path) -> None:
     assert len(pd.read_csv("a.csv")) == 5
 
 
-@pytest.mark.parametrize("method", ["mh", "genetic", "rerd"])
+def differing(sequences: list[str]) -> list[float]:
+    """Shares of positions at which pairs differ."""
+    return [
+        sum(a != b for a, b in zip(one, other, strict=True)) / len(one)
+        for one, other in itertools.combinations(sequences, 2)
+    ]
+
+
+def test_designs_that_differ(run, fasta: Path) -> None:
+    line = [*LINE, *SHORT, fasta, "-n", 4]
+    assert run(*line, "-o", "best.csv").exit_code == 0
+    found = {"best": pd.read_csv("best.csv")}
+    for kind in ("clusters", "maxmin", "dpp"):
+        settings = ["--diversity", kind, "--set", "diversity.distance=0.4"]
+        outcome = run(*line, *settings, "-o", f"{kind}.csv")
+        assert outcome.exit_code == 0, outcome.stderr
+        found[kind] = pd.read_csv(f"{kind}.csv")
+        assert found[kind]["reward"].is_monotonic_decreasing
+        assert found[kind]["reward"].iloc[0] == found["best"]["reward"].iloc[0]
+    apart = {kind: differing(table["sequence"].tolist()) for kind, table in found.items()}
+    assert min(apart["clusters"]) >= 0.4 > min(apart["best"])
+    assert min(apart["maxmin"]) > 0.4
+    assert sum(apart["dpp"]) > sum(apart["best"])
+    Path("d.yaml").write_text("diversity: clusters\nnum: 100\n")
+    few = run(*LINE, *SHORT, fasta, "--config", "d.yaml", "-o", "few.csv")
+    assert few.exit_code == 5
+    rows = meta("few.csv")["rows"]
+    assert rows["failed"] == 100 - len(pd.read_csv("few.csv")) > 0
+    wrong = run(*line, "--set", "diversity=far")
+    assert wrong.exit_code == 2
+    assert "'clusters', 'maxmin' or 'dpp'" in wrong.stderr
+
+
+def test_several_objectives(run) -> None:
+    line = ["refine", "--model", "tiny", "--seed", 4, *SHORT, "--set", "population=8", "-n", 6]
+    rewards = ["--reward", "model:pred", "--reward", "gc?direction=minimize&label=gc"]
+    outcome = run(*line, *rewards, "--set", "selection=pareto", "-o", "a.csv")
+    assert outcome.exit_code == 0, outcome.stderr
+    history, table = pd.read_csv("a.csv.history.csv"), pd.read_csv("a.csv")
+    assert history["hypervolume"].is_monotonic_increasing
+    assert history["hypervolume"].iloc[-1] > history["hypervolume"].iloc[0]
+    trajectory = pd.read_csv("a.csv.trajectory.csv")
+    scores = run(
+        *["score", "a.csv.trajectory.csv", "--format", "csv", "--reward", "model:pred"],
+        *["--reward", "gc?direction=minimize&label=gc"],
+    )
+    every = pd.read_csv(io.StringIO(scores.stdout))
+    for row in table.itertuples():
+        no_worse = (every["pred"] >= row.pred) & (every["gc"] <= row.gc)
+        better = (every["pred"] > row.pred) | (every["gc"] < row.gc)
+        assert not (no_worse & better).any()
+    assert len(trajectory) > len(table) == 6
+    plain = run(*line, *rewards, "-o", "b.csv")
+    assert plain.exit_code == 0
+    assert "hypervolume" in pd.read_csv("b.csv.history.csv")
+    for wrong, message in (
+        (["--set", "selection=pareto", "--alpha", 1], "selection=pareto ranks by fronts"),
+        (["--aggregation", "pareto"], "--set selection=pareto"),
+    ):
+        refused = run(*line, *rewards, *wrong)
+        assert refused.exit_code == 2
+        assert message in refused.stderr
+
+
+@pytest.mark.parametrize("method", ["mh", "ladder", "genetic", "rerd"])
 def test_every_method_runs(run, fasta: Path, method: str) -> None:
     outcome = run(*LINE, *SHORT, "--method", method, fasta, "-n", 4, "-o", "a.csv")
     assert outcome.exit_code == 0, outcome.stderr
     assert (pd.read_csv("a.csv")["method"] == method).all()
     assert_whole("a.csv")
-    if method == "mh":  # its temperature is measured
+    if method in ("mh", "ladder"):  # their temperature is measured
         assert "temperature None" not in outcome.stderr
 
 

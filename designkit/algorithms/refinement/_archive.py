@@ -169,6 +169,19 @@ class Archive:
         """The best design of a lineage, the first of equals; None where there is no design."""
         return self._leaders[lineage]
 
+    def objectives(self, numbers: Sequence[int]) -> NDArray[np.float64]:
+        """The objectives (N, P) of designs; their rewards where there is no objective."""
+        import numpy as np
+
+        places = [self.designs[number].place for number in numbers]
+        found = [self.ledger.objectives[place] or [self.ledger.rewards[place]] for place in places]
+        return np.array(found, dtype=np.float64).reshape(len(places), -1 if places else 1)
+
+    def tokens(self, numbers: Sequence[int]) -> list[NDArray[np.int64]]:
+        """The tokens of designs, each as long as it is."""
+        tokens, lengths = padded([self.sequence(number) for number in numbers], self._alphabet)
+        return [row[:end].numpy() for row, end in zip(tokens, lengths.tolist(), strict=True)]
+
     def is_within(self, number: int, reward: float) -> bool:
         """Whether a design keeps the bounds of rewards and has at least this reward."""
         return self.ledger.feasible[self.designs[number].place] and self.reward(number) >= reward

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from designkit.algorithms.refinement._archive import Archive, Population
 from designkit.algorithms.refinement._brood import Brood, slot_of
 from designkit.algorithms.refinement._drafts import Decoder, Drafts, blank, of_slots
 from designkit.algorithms.refinement._pairs import Pairs, drawn_pairs
-from designkit.algorithms.refinement._survivors import survivors
+from designkit.algorithms.refinement._survivors import first_front, survivors
 from designkit.algorithms.refinement.base import Brief, Refiner
 from designkit.algorithms.sampling._guided import Temperature
 
@@ -36,13 +36,22 @@ class Evolution(Refiner):
             children go on in proportion to exp(reward / alpha), without repetition.
         patience: a lineage starts anew when it has drawn so many times as many children as its
             sequences have neighbours of one changed letter, none of them better than the best
-            since it started; None for never. What it found stays in the archive.
+            since it started (with fronts: none of them on the first); None for never. What it
+            found stays in the archive.
     """
 
     offspring: int | None = Field(default=None, ge=1)
     crossover: float = Field(default=0.5, ge=0, le=1)
     temperature: Temperature = 0.0
     patience: float | None = Field(default=2.0, gt=0)
+
+    @model_validator(mode="after")
+    def _check_selection(self) -> Self:
+        if self.by_fronts and self.temperature != 0:
+            raise ValueError(
+                "selection=pareto ranks by fronts, without a temperature: leave it out"
+            )
+        return self
 
     @property
     def children(self) -> int:
@@ -89,13 +98,21 @@ class Evolution(Refiner):
         numbers = self._offspring(decoder, archive, members, noise)
         heat = self.temperature
         assert isinstance(heat, float | int)
-        kept = survivors(archive, members.numbers.tolist(), numbers, self.population, heat, noise)
+        kept = survivors(
+            archive,
+            members.numbers.tolist(),
+            numbers,
+            self.population,
+            heat,
+            noise,
+            by_fronts=self.by_fronts,
+        )
         best = lowest.clone()
         for number in kept:
             lineage, reward = archive.designs[number].lineage, archive.reward(number)
             best[lineage] = max(float(best[lineage]), reward)
         peak = peak.where(~stuck, -torch.inf)
-        better = best > peak
+        better = self._advanced(archive, kept, round) if self.by_fronts else best > peak
         waited = torch.where(better | stuck, 0, waited + self.children)
         memory = {
             "peak": torch.maximum(peak, best),
@@ -103,6 +120,17 @@ class Evolution(Refiner):
             **self.learned(archive, before, numbers),
         }
         return archive.population(kept, round, memory)
+
+    def _advanced(self, archive: Archive, kept: Sequence[int], round: int) -> Tensor:
+        """(lineages,) bool, of which a new design is one that none of those kept surpasses."""
+        import torch
+
+        found = torch.zeros(archive.lineages, dtype=torch.bool)
+        for lineage in range(archive.lineages):
+            own = [number for number in kept if archive.designs[number].lineage == lineage]
+            front = first_front(archive, own)
+            found[lineage] = any(archive.designs[number].round == round for number in front)
+        return found
 
     def learned(
         self, archive: Archive, before: Population, numbers: Sequence[int]

@@ -27,6 +27,9 @@ class Judge(Protocol):
         ...
 
 
+_NOTED = ("sequences", "rewards", "feasible", "objectives", "columns")
+
+
 class Spent(Exception):  # noqa: N818 - a state, not a mistake
     """The next sequences would be more than the run may score."""
 
@@ -45,10 +48,12 @@ class Ledger:
         sequences: that were scored, in order.
         rewards: theirs; -inf for "no score".
         feasible: whether they keep the bounds of all rewards.
+        objectives: the rewards that theirs are made of, each higher is better; -inf for "no score".
         columns: what else was recorded of each, by name.
         reasons: why some have no score, by place.
         unscored: how many have no score.
         asked: sequences asked for, known ones too.
+        relaxed: rows of letter probabilities that were asked for.
     """
 
     def __init__(self, judge: Judge, alphabet: Alphabet, limit: int | None = None):
@@ -57,9 +62,10 @@ class Ledger:
         self.sequences: list[str] = []
         self.rewards: list[float] = []
         self.feasible: list[bool] = []
+        self.objectives: list[list[float]] = []
         self.columns: dict[str, list[float]] = {}
         self.reasons: dict[int, str] = {}
-        self.asked = self.unscored = 0
+        self.asked = self.unscored = self.relaxed = 0
 
     def __len__(self) -> int:
         return len(self.sequences)
@@ -102,7 +108,9 @@ class Ledger:
                     self.reasons[len(self) + place] = reason
             rewards = np.where(np.isnan(found.reward), -np.inf, found.reward).tolist()
             columns = {name: values.tolist() for name, values in found.columns.items()}
-            self.enter(new, rewards, found.feasible.tolist(), columns)
+            parts = found.objectives
+            each = [[reward] for reward in rewards] if parts is None else parts.T.tolist()
+            self.enter(new, rewards, found.feasible.tolist(), each, columns)
         return np.array([self._places[sequence] for sequence in sequences], dtype=np.int64)
 
     def enter(
@@ -110,6 +118,7 @@ class Ledger:
         sequences: Iterable[str],
         rewards: Iterable[float],
         feasible: Iterable[bool],
+        objectives: Iterable[list[float]],
         columns: dict[str, list[float]],
     ) -> None:
         """Note sequences that are not known yet, with what they were given."""
@@ -120,20 +129,26 @@ class Ledger:
         self.unscored += rewards.count(-math.inf)
         self.rewards.extend(rewards)
         self.feasible.extend(feasible)
+        self.objectives.extend(objectives)
         for name, values in columns.items():
             self.columns.setdefault(name, []).extend(values)
 
     def values(self, tokens: Tensor) -> Tensor:
         """The objective of (N, L) tokens, (N,) float64 on their device; -inf for "no score"."""
-        import numpy as np
+        return self.judged(tokens)[0]
+
+    def judged(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
+        """The objective of (N, L) tokens, as ``values``, and those that it is made of, (N, P)."""
         import torch
 
-        places = self.look_up(self._alphabet.decode(tokens.detach().cpu().numpy()))
-        rewards = np.array([self.rewards[place] for place in places.tolist()], dtype=np.float64)
-        return torch.from_numpy(rewards).to(tokens.device)
+        places = self.look_up(self._alphabet.decode(tokens.detach().cpu().numpy())).tolist()
+        rewards = torch.tensor([self.rewards[place] for place in places], dtype=torch.float64)
+        each = torch.tensor([self.objectives[place] for place in places], dtype=torch.float64)
+        return rewards.to(tokens.device), each.to(tokens.device)
 
     def score_relaxed(self, probs: Tensor, valid: Tensor | None = None) -> Tensor:
-        """The relaxed reward itself; nothing is noted."""
+        """The relaxed reward itself; rows are counted, and nothing else is noted."""
+        self.relaxed += len(probs)
         return self._judge.score_relaxed(probs, valid)
 
     def rows(self, first: int) -> dict[str, Any]:
@@ -142,13 +157,15 @@ class Ledger:
             "sequences": self.sequences[first:],
             "rewards": self.rewards[first:],
             "feasible": self.feasible[first:],
+            "objectives": self.objectives[first:],
             "columns": {name: values[first:] for name, values in self.columns.items()},
             "reasons": {str(n): why for n, why in self.reasons.items() if n >= first},
             "asked": self.asked,
+            "relaxed": self.relaxed,
         }
 
     def restore(self, rows: dict[str, Any]) -> None:
         """Note what an earlier run has scored."""
-        self.enter(rows["sequences"], rows["rewards"], rows["feasible"], rows["columns"])
+        self.enter(**{name: rows[name] for name in _NOTED})
         self.reasons |= {int(place): why for place, why in rows["reasons"].items()}
-        self.asked = rows["asked"]
+        self.asked, self.relaxed = rows["asked"], rows["relaxed"]

@@ -144,6 +144,11 @@ class Refiner(Settings):
         """Whether children may be longer or shorter than their parents."""
         return False
 
+    @property
+    def by_fronts(self) -> bool:
+        """Whether several rewards are several objectives, none of which makes up for another."""
+        return getattr(self, "selection", "best") == "pareto"
+
     def check(self, process: DiffusionProcess) -> None:
         """Refuse a prior that the method cannot work with.
 

@@ -30,11 +30,14 @@ class Genetic(Evolution):
         mutation: ``uniform`` puts any other letter in the place of one; ``prior`` draws it from
             the prior.
         mutations: mean number of letters of a child that mutate, at least one.
+        selection: the ``best`` of members and children go on, or with ``pareto`` those that none
+            surpasses in all objectives (NSGA-II).
         patience: never by default.
     """
 
     mutation: Literal["uniform", "prior"] = "uniform"
     mutations: float = Field(default=1.1, gt=0)
+    selection: Literal["best", "pareto"] = "best"
     patience: float | None = Field(default=None, gt=0)
 
     def drafts(self, model: DiffusionModel, pairs: Pairs, brief: Brief, noise: Noise) -> Drafts:

@@ -49,8 +49,9 @@ class RERD(Evolution):
         indels: share of children, crossed ones aside, with one letter more or less than their
             parent, where the prior writes sequences of several lengths. A letter that is put in
             is drawn, and ``joint`` - 1 on each side of it or of the gap.
-        selection: ``best`` of members and children go on; with ``none`` each member is followed by
-            its own child, whatever its reward, and nothing is crossed.
+        selection: ``best`` of members and children go on, or with ``pareto`` those that none
+            surpasses in all objectives (NSGA-II); with ``none`` each member is followed by its own
+            child, whatever its reward, and nothing is crossed.
     """
 
     fraction: float = Field(default=0.3, gt=0, le=1)
@@ -61,7 +62,7 @@ class RERD(Evolution):
     confidence: bool = False
     joint: int = Field(default=1, ge=1)
     indels: float = Field(default=0.0, ge=0, le=1)
-    selection: Literal["best", "none"] = "best"
+    selection: Literal["best", "pareto", "none"] = "best"
 
     def rounds(
         self,
@@ -72,7 +73,7 @@ class RERD(Evolution):
         noise: Noise,
     ) -> Iterator[Population]:
         """See ``Refiner.rounds``."""
-        if self.selection == "best":
+        if self.selection != "none":
             return super().rounds(model, archive, population, brief, noise)
         return chains(self, model, archive, population, brief, noise)
 
@@ -83,7 +84,7 @@ class RERD(Evolution):
         changeable = changeable_of(pairs.parents, brief)
         tokens = pairs.parents.tokens
         chosen = self._positions(model, pairs.parents, changeable, noise)
-        if self.selection == "best" and bool(pairs.crossed.any()):
+        if self.selection != "none" and bool(pairs.crossed.any()):
             other, cuts = crossed(pairs.parents, pairs.partners, changeable, noise)
             joints = near(cuts, self.joint, changeable)
             tokens = other.where(pairs.crossed[:, None], tokens)
