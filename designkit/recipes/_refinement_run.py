@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
-from designkit.errors import Interrupted, RewardError
+from designkit.errors import Interrupted, RewardError, UsageError
 from designkit.recipes._front import Front
 from designkit.recipes._history import Figures, figures_of
 from designkit.recipes._until import Clock, Stopping
@@ -105,8 +105,13 @@ class RefinementRun:
         except Spent:
             yield f"evals={self.settings.until.evals}"
         except Interrupted:
-            if should_stop() or self.population is None or not self.clock.over():
+            if should_stop() or not self.clock.over():
                 raise
+            if self.population is None:
+                raise UsageError(
+                    f"--until time={self.settings.until.time:g}s is over before the first sequences "
+                    "were scored"
+                ) from None
             yield f"time={self.settings.until.time:g}s"
 
     def _finish_round(self, population: Population, rows: int) -> None:

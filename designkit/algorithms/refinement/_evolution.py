@@ -19,11 +19,13 @@ from designkit.algorithms.sampling._guided import Temperature
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from designkit.algorithms.sampling.base import Sampler
     from designkit.models.base import DiffusionModel
     from designkit.randomness import Noise
 
 ATTEMPTS = 4
-"""How often a child is drawn that is known already, or breaks the constraints."""
+"""How often a child is drawn that is known already, or breaks the constraints; a guided sampler,
+which pays for every attempt in rewards, has one."""
 
 
 class Evolution(Refiner):
@@ -198,7 +200,7 @@ class Evolution(Refiner):
 
         brood = Brood(archive, decoder.brief)
         slots = torch.arange(archive.lineages * self.children)
-        for attempt in range(ATTEMPTS):
+        for attempt in range(attempts(decoder.sampler)):
             drafts = self._drafts(decoder, archive, members, slots, attempt, noise)
             taken = torch.tensor(brood.take(drafts, decoder.written(drafts, noise)))
             # Drafts may be in another order than slots.
@@ -242,5 +244,10 @@ class Evolution(Refiner):
         inner = self.inner()
         most = length if self.patience is not None else self.positions_at_most(length)
         denoiser, rewards = inner.calls_per_design(most, letters) if most else (0, 0)
-        tried = self.children * ATTEMPTS
+        tried = self.children * attempts(inner)
         return tried * denoiser, tried * rewards + self.children
+
+
+def attempts(sampler: Sampler) -> int:
+    """How often a child is drawn at most."""
+    return 1 if sampler.needs_reward else ATTEMPTS
