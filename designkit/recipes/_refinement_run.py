@@ -109,8 +109,8 @@ class RefinementRun:
                 raise
             if self.population is None:
                 raise UsageError(
-                    f"--until time={self.settings.until.time:g}s is over before the first sequences "
-                    "were scored"
+                    f"--until time={self.settings.until.time:g}s is over before any sequence "
+                    "was scored"
                 ) from None
             yield f"time={self.settings.until.time:g}s"
 

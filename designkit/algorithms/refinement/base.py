@@ -163,8 +163,12 @@ class Refiner(Settings):
             )
 
     def describe(self) -> str:
-        """The settings in words, for messages."""
-        return ", ".join(f"{name} {value}" for name, value in self.model_dump().items())
+        """The settings that matter most, and those that are not as usual, for messages."""
+        usual = {name: field.default for name, field in type(self).model_fields.items()}
+        for name in ("population", "sampler", "temperature"):
+            usual.pop(name, None)
+        told = {n: value for n, value in self.model_dump().items() if usual.get(n, ...) != value}
+        return ", ".join(f"{name} {value}" for name, value in told.items())
 
     def first(
         self, model: DiffusionModel, archive: Archive, brief: Brief, noise: Noise
