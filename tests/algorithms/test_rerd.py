@@ -74,10 +74,14 @@ def test_good_sequences_are_found_and_nothing_scored_twice() -> None:
 def test_a_lineage_that_is_stuck_starts_anew_and_keeps_its_archive() -> None:
     archive, _ = toy_archive(WORLD, REWARDS)
     method = RERD(population=4, patience=0.5)
-    peaks, bests = [], []
+    peaks, bests, waited = [], [], []
     for population in run(method, WORLD.model(), archive, 25):
         peaks.append(float(population.rewards.max()) if len(population) else -np.inf)
         bests.append(archive.reward(archive.best(0, 1)[0]))
+        waited.append(int(population.memory.get("waited", torch.zeros(1))))
+    # Whatever is better than before, since the last start, is worth waiting for.
+    for before, after, since in zip(peaks, peaks[1:], waited[1:], strict=False):
+        assert since == 0 or after <= before
     assert any(after < before for before, after in pairwise(peaks))
     assert bests == sorted(bests)
     # Without patience the best stay for good.
