@@ -142,7 +142,8 @@ class ConstraintSettings(Settings):
                 allowed.append(_kept_letter(alphabet, place, own[place], code))
                 continue
             # Of a sequence to be changed, a letter says what was there; a code, what must be there.
-            asked = anything if kept is not None and len(code) == 1 else code
+            is_changed = kept is not None and parent is None
+            asked = anything if is_changed and len(code) == 1 else code
             if not asked - banned:
                 raise UsageError(
                     f"position {place + 1}: the template asks for {_named(alphabet, asked)}, "

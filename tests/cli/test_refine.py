@@ -276,6 +276,10 @@ CONSTRAINTS = {
     "fix": (["--fix", "1-5,20"], lambda s, root: s[:5] == root[:5] and s[19] == root[19]),
     "design": (["--design", "3-9"], lambda s, root: s[:2] == root[:2] and s[9:] == root[9:]),
     "forbid": (["--forbid", "CCG"], lambda s, root: "CCG" not in s and "CGG" not in s),
+    "both": (
+        ["--fix", "1-5", "--forbid", "CCG"],
+        lambda s, root: s[:5] == root[:5] and "CCG" not in s and "CGG" not in s,
+    ),
     "gc": (["--gc", "0.4-0.6"], lambda s, root: 8 <= s.count("G") + s.count("C") <= 12),
 }
 
@@ -436,6 +440,8 @@ def stop_after(monkeypatch: pytest.MonkeyPatch):
 @pytest.mark.parametrize("method", ["rerd", "mh", "genetic"])
 def test_a_resumed_run_is_the_uninterrupted_one(run, stop_after, fasta: Path, method: str) -> None:
     line = [*LONG, fasta, "--method", method, "--max-edits", 6]
+    if method == "rerd":  # lineages start anew every few rounds
+        line += ["--set", "patience=0.01"]
     assert run(*line, "-q", "-o", "whole.csv").exit_code == 0
     stop_after(60 if method == "rerd" else 30 if method == "mh" else 6)
     stopped = run(*line, "-o", "cut.csv")
