@@ -1,4 +1,4 @@
-"""Constraints of a run: those of the template, and those of inputs that keep letters of their own."""
+"""Constraints of a run: those of the template, and of inputs that keep letters of their own."""
 
 from __future__ import annotations
 
