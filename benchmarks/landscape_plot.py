@@ -18,6 +18,9 @@ COLOURS = (
     "tab:pink", "tab:purple", "tab:olive", "tab:gray", "gold",
 )  # fmt: skip
 DASHES = ("-", ":", "--", "-.")
+TICKS = (0.003, 0.01, 0.03, 0.1, 0.3, 1, 3)
+"""Of divergences."""
+
 WIDTH, HEIGHT = 3.7, 2.9  # inches, of a panel
 LEGEND = 2.3
 
@@ -122,7 +125,8 @@ def draw_panel(
     axis.set_xscale("log")
     if metric == "divergence":
         axis.set_yscale("log")
-        axis.yaxis.set_minor_formatter("")
+        axis.set_yticks(TICKS, [f"{tick:g}" for tick in TICKS])
+        axis.set_yticks([], minor=True)
         axis.set_ylim(0.7 * min(shown), 1.4 * max(shown))
     axis.spines[["top", "right"]].set_visible(False)
     axis.grid(alpha=0.2)
