@@ -158,3 +158,47 @@ def test_beams_go_on_by_the_models_own_steps_where_nothing_is_searched(monkeypat
     gained = rewards[places(found, 4)] - rewards[places(plain, 4)]
     assert (gained >= 0).all()
     assert gained.mean() > 0.2
+
+
+def test_states_are_ranked_by_what_they_are_worth_now() -> None:
+    """Population by population: what the states before were worth does not count."""
+    count, beams, candidates, heat = 12, 3, 6, 1e-9  # above 0 designs are the last states
+    model, noise = WORLD.model(), noise_for(5, count * beams)
+    method = Beam(beams=beams, candidates=candidates, quota=1, temperature=heat)
+    found = method.sample(model, WORLD.objective(REWARDS), Request(4), noise).tokens
+    plan = model.process.plan(4, 4, "blocks", noise)
+    x_t, first = plan.start, torch.arange(count)[:, None] * beams * candidates
+    for step in range(4):
+        with torch.no_grad():
+            law = model.process.transition(
+                x_t, model.predict_x_0(x_t, torch.ones(len(x_t))), plan, step
+            )
+            children = law.write(x_t, law.draw(noise.at(step), candidates)).flatten(0, 1)
+            guess = model.predict_x_0(children, torch.ones(len(children)))
+        values = torch.from_numpy(REWARDS)[places(guess.argmax(-1), 4)]
+        gumbel = -noise.at(step).uniform("beam", candidates=candidates).log().neg().log()
+        keys = (values + heat * gumbel.flatten()).view(count, -1).tolist()
+        kept = []
+        for words, own in zip(children.view(count, -1, 4).tolist(), keys, strict=True):
+            repeats = [word in words[:place] for place, word in enumerate(words)]
+            order = sorted(range(len(own)), key=lambda k: (repeats[k], -own[k]))
+            kept.append(order[:beams])
+        index = (first + torch.tensor(kept)).flatten()
+        x_t, plan = children[index], plan.rows(index // candidates)
+    assert torch.equal(found, x_t)
+
+
+def test_what_only_the_proposal_draws_is_ranked_by_its_worth() -> None:
+    """Letters of probability 0 under the prior count as those of nearly 0 do."""
+    proposal, found = WORLD.model(WORLD.wrong_conditionals()), []
+    hidden = WORLD.noisy.numpy() == WORLD.size
+    method = Beam(beams=4, candidates=4, temperature=1e-9, proposal="other")
+    for least in (0.0, 1e-12):
+        conditionals = WORLD.conditionals.copy()
+        conditionals[hidden, 0] = least
+        conditionals /= conditionals.sum(-1, keepdims=True)
+        request = Request(4, load_model=lambda ref: proposal)
+        objective, model = WORLD.objective(REWARDS), WORLD.model(conditionals)
+        found.append(method.sample(model, objective, request, noise_for(2, 80)).tokens)
+    assert (found[0] == 0).any()
+    assert torch.equal(found[0], found[1])
