@@ -10,7 +10,7 @@ from pydantic import Field
 
 from designkit.algorithms.refinement._chains import Exchange, chains
 from designkit.algorithms.refinement._positions import between, run, scattered
-from designkit.algorithms.refinement._variation import changeable_of
+from designkit.algorithms.refinement._variation import changeable_of, with_partners
 from designkit.algorithms.refinement.base import Refiner
 from designkit.algorithms.sampling._guided import PositiveTemperature
 from designkit.errors import UsageError
@@ -94,7 +94,7 @@ class Metropolis(Refiner):
         chosen = run(noise, changeable, count).where(
             is_run[:, None], scattered(noise, changeable, count)
         )
-        return pairs.drafts(pairs.parents.tokens, chosen)
+        return pairs.drafts(pairs.parents.tokens, with_partners(model, chosen, changeable))
 
     def calls_per_round(self, length: int, letters: int) -> tuple[int, int]:
         """A denoiser row for each position, a reward for each chain."""

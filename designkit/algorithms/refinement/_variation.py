@@ -28,6 +28,14 @@ def changeable_of(members: Population, brief: Brief) -> Tensor:
     return inside
 
 
+def with_partners(model: DiffusionModel, chosen: Tensor, changeable: Tensor) -> Tensor:
+    """Positions (N, W) bool, and those that the prior wants drawn anew together with them."""
+    partners: Tensor | None = getattr(model.denoiser, "partners", None)
+    if partners is None or len(partners) != chosen.shape[1]:
+        return chosen
+    return (chosen | chosen[:, partners.to(chosen.device)]) & changeable
+
+
 def crossed(
     parents: Population, partners: Population, changeable: Tensor, noise: Noise
 ) -> tuple[Tensor, Tensor]:

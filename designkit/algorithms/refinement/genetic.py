@@ -13,7 +13,7 @@ from pydantic import Field
 
 from designkit.algorithms.refinement._evolution import Evolution
 from designkit.algorithms.refinement._positions import scattered, within_edits
-from designkit.algorithms.refinement._variation import changeable_of, crossed
+from designkit.algorithms.refinement._variation import changeable_of, crossed, with_partners
 
 if TYPE_CHECKING:
     from designkit.algorithms.refinement._drafts import Drafts
@@ -51,6 +51,8 @@ class Genetic(Evolution):
         rate = (self.mutations / free.clamp(min=1)).clamp(max=1)
         count = ((noise.uniform("mutate", width) < rate) & changeable).sum(1).clamp(min=1)
         chosen = scattered(noise, changeable, count)
+        if self.mutation == "prior":
+            chosen = with_partners(model, chosen, changeable)
         if brief.most_edits is not None:
             most = torch.full_like(count, brief.most_edits)
             tokens, chosen = within_edits(noise, tokens, pairs.roots, chosen, most)

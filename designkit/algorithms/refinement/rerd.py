@@ -18,7 +18,13 @@ from designkit.algorithms.refinement._adaptive import SHARE, adapted, shares_of
 from designkit.algorithms.refinement._chains import chains
 from designkit.algorithms.refinement._evolution import Evolution
 from designkit.algorithms.refinement._positions import between, near, run, scattered, within_edits
-from designkit.algorithms.refinement._variation import changeable_of, crossed, least_likely, resized
+from designkit.algorithms.refinement._variation import (
+    changeable_of,
+    crossed,
+    least_likely,
+    resized,
+    with_partners,
+)
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -89,6 +95,7 @@ class RERD(Evolution):
             joints = near(cuts, self.joint, changeable)
             tokens = other.where(pairs.crossed[:, None], tokens)
             chosen = joints.where(pairs.crossed[:, None], chosen)
+        chosen = with_partners(model, chosen, changeable)
         lengths, roots = pairs.parents.lengths, pairs.roots
         change = self._changes_of_length(pairs, brief, noise)
         if bool(change.any()):
