@@ -7,11 +7,14 @@ from __future__ import annotations
 
 import csv
 import math
+import random
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import RNA
+
+from designkit.dot_bracket import base_pairs
 
 GAS_CONSTANT = 1.98717e-3  # kcal/(mol K), as in the nearest-neighbour literature
 
@@ -85,3 +88,16 @@ def recorded_rnafold() -> dict[str, list[Any]]:
         rows = list(csv.DictReader(handle))
     text = ("sequence", "structure")
     return {key: [row[key] if key in text else float(row[key]) for row in rows] for key in rows[0]}
+
+
+def paired_sequences(structure: str, count: int, seed: int, *, wobble: bool = True) -> list[str]:
+    """Random sequences that can form a structure."""
+    source = random.Random(seed)
+    pairs = ["GC", "CG", "AU", "UA", *(["GU", "UG"] if wobble else [])]
+    found = []
+    for _ in range(count):
+        letters = source.choices("ACGU", k=len(structure))
+        for i, j in base_pairs(structure):
+            letters[i], letters[j] = source.choice(pairs)
+        found.append("".join(letters))
+    return found
