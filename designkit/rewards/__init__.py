@@ -24,6 +24,7 @@ from designkit.rewards.base import (
     Reward,
     RewardInfo,
     Scores,
+    StandIn,
 )
 
 __all__ = [
@@ -45,6 +46,7 @@ __all__ = [
     "ScoreCache",
     "Scored",
     "Scores",
+    "StandIn",
     "WeightedReward",
     "check_reward",
     "iterate_checks",

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from designkit.alphabet import Alphabet
+    from designkit.rewards.base import StandIn
 
 INFEASIBLE = -1e6
 """Best reward of a sequence outside the bounds; how far outside is taken off."""
@@ -262,6 +263,20 @@ class RewardEngine:
         each = np.ascontiguousarray(scored.objectives.T)
         found = torch.from_numpy(total), torch.from_numpy(each)
         return found[0].to(tokens.device), found[1].to(tokens.device)
+
+    def stand_in(self, scored: Sequence[str]) -> StandIn | None:
+        """The stand-in of the only objective; None where there are several, or it has none.
+
+        Args:
+            scored: sequences in the order they were scored.
+        """
+        if len(self._objectives) != 1:
+            return None
+        (part,) = self._objectives
+        as_it_is = part.weighted.transform is None and part.sign * part.weighted.weight > 0
+        if not (part.is_first and as_it_is):
+            return None
+        return part.reward.stand_in(scored)
 
     def check_differentiable(self) -> None:
         """Refuse what ``score_relaxed`` cannot do.

@@ -95,8 +95,8 @@ class FoldingReward(Reward):
         self.info = replace(self.info, version=version)
 
     @abstractmethod
-    def fold(self, sequence: str) -> list[float]:
-        """The outputs of one RNA sequence that is not refused."""
+    def fold(self, sequence: str) -> list[Any]:
+        """The outputs of one RNA sequence that is not refused, and what else is wanted of it."""
 
     def refusal(self, sequence: str) -> str | None:
         """Why a sequence has no score, None where it has one."""
@@ -124,7 +124,11 @@ class FoldingReward(Reward):
             sequence: RNA.
             pairs: whether structures and pair probabilities are wanted, not only energies.
         """
-        model = self._library.md(
+        return self._library.fold_compound(sequence, self.model_details(pairs=pairs))
+
+    def model_details(self, *, pairs: bool = True) -> Any:
+        """ViennaRNA's details of this reward's energy model; see ``compound``."""
+        return self._library.md(
             temperature=self.settings.temperature,
             dangles=self.settings.dangles,
             noGU=int(self.settings.no_gu),
@@ -132,7 +136,6 @@ class FoldingReward(Reward):
             backtrack=int(pairs),
             **_RNAFOLD,
         )
-        return self._library.fold_compound(sequence, model)
 
 
 def minimum_energy(compound: Any) -> tuple[str, float]:
@@ -195,14 +198,14 @@ class Workers:
         self._spent = 0.0
         self._running: list[_Worker] = []
 
-    def fold(self, reward: FoldingReward, sequences: Sequence[str]) -> list[list[float]]:
+    def fold(self, reward: FoldingReward, sequences: Sequence[str]) -> list[list[Any]]:
         """The outputs of N sequences, in their order.
 
         Raises:
             RuntimeError: a process died; the others are ended too, and the next call has new ones.
         """
         size = self._size or available_cores()
-        values: list[list[float]] = []
+        values: list[list[Any]] = []
         while len(values) < len(sequences) and (size == 1 or self._spent < self._patience):
             begin = time.perf_counter()
             values.append(reward.fold(sequences[len(values)]))
@@ -230,13 +233,13 @@ class Workers:
 
     def _share_out(
         self, reward: FoldingReward, sequences: Sequence[str], size: int
-    ) -> list[list[float]]:
+    ) -> list[list[Any]]:
         """Fold in chunks: small enough to be shared evenly, large enough to be worth sending."""
         step = min(64, -(-len(sequences) // (4 * size)))
         starts = list(range(0, len(sequences), step))[::-1]
         while len(self._running) < min(size, len(starts)):
             self._running.append(_Worker())
-        values: list[list[float]] = [[]] * len(sequences)
+        values: list[list[Any]] = [[]] * len(sequences)
         with selectors.DefaultSelector() as answers:
 
             def send(worker: _Worker) -> None:
@@ -284,7 +287,7 @@ class _Worker:
             self.input.write(json.dumps(task).encode() + b"\n")
             self.input.flush()
 
-    def receive(self) -> list[list[float]]:
+    def receive(self) -> list[list[Any]]:
         if not self._started:
             if self.output.readline() != b"ready\n":
                 raise RewardError(f"a process that folds RNA did not start ({self._end()})")
@@ -295,7 +298,7 @@ class _Worker:
         answer = json.loads(line)
         if "error" in answer:
             raise RuntimeError(answer["error"])
-        values: list[list[float]] = answer["values"]
+        values: list[list[Any]] = answer["values"]
         return values
 
     def close(self, *, kill: bool) -> None:

@@ -6,9 +6,9 @@ A reward is a class with ``info`` and ``score``, or a function under ``@reward``
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, Self
 
 from designkit.errors import ConfigurationError, RewardError
 from designkit.settings import Layer, Settings, validate
@@ -119,6 +119,26 @@ class Scores:
     errors: list[str | None]
 
 
+class StandIn(Protocol):
+    """A cheap guess of a reward, made of what it has scored; sequences are (N, L) tokens."""
+
+    def judge(self, tokens: NDArray[np.int64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Guesses (N,) of the first output, and where sequences fall short.
+
+        That is told by weights (N, L), not below 0 and of sum 1.
+        """
+        ...
+
+    def near(self, tokens: NDArray[np.int64], most: int) -> Self:
+        """The same guess, or a cheaper one for sequences like these.
+
+        Args:
+            tokens: the sequences.
+            most: things to compare each sequence with.
+        """
+        ...
+
+
 class Reward(ABC):
     """Base of all rewards; subclasses set ``template`` or ``info`` and define ``score``.
 
@@ -177,6 +197,14 @@ class Reward(ABC):
     def close(self) -> None:
         """Give back processes and files; called once, after the last call."""
         return
+
+    def stand_in(self, scored: Sequence[str]) -> StandIn | None:
+        """A cheap guess of this reward, None where there is none.
+
+        Args:
+            scored: sequences that it has scored, in their order; nothing else may matter.
+        """
+        return None
 
     def score_relaxed(self, probs: Tensor, valid: Tensor | None = None) -> Tensor:
         """The first output of relaxed sequences; equals ``score`` on one-hots; autograd.
