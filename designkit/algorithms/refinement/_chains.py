@@ -49,6 +49,7 @@ def chains(
     noise: Noise,
     accept: Accept | None = None,
     exchange: Exchange | None = None,
+    decoder: Decoder | None = None,
 ) -> Iterator[Population]:
     """The rounds of chains, ``method.members`` of each lineage.
 
@@ -64,11 +65,12 @@ def chains(
         noise: of the seed.
         accept: who is followed by its child; None for all.
         exchange: which chains give each other their designs afterwards; None for none.
+        decoder: finds the letters of children; the plain one when not given.
     """
     import numpy as np
     import torch
 
-    decoder = Decoder(model, method.inner(), archive.ledger, brief)
+    decoder = decoder or Decoder(model, method.inner(), archive.ledger, brief)
     while True:
         members = _filled(archive, population, method.members)
         first, _ = places_of(members, members.lineages)

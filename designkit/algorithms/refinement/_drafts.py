@@ -112,24 +112,31 @@ class Decoder:
             rows = (drafts.lengths == length).nonzero().squeeze(1)
             chosen = drafts.chosen[rows, :length]
             given = drafts.tokens[rows, :length].where(~chosen, -1)
-            tokens = self.tokens(given, of_slots(noise, drafts.slots[rows].to(device)))
+            own = of_slots(noise, drafts.slots[rows].to(device))
+            tokens = self.children(given, drafts.lineages[rows], own)
             for row, sequence in zip(rows.tolist(), alphabet.decode(tokens), strict=True):
                 sequences[row] = sequence
         return sequences
 
-    def tokens(self, given: Tensor, noise: Noise) -> Tensor:
+    def children(self, given: Tensor, lineages: Tensor, noise: Noise) -> Tensor:
+        """Clean sequences (B, L) of lineages (B,); see ``tokens``."""
+        return self.tokens(given, noise)
+
+    def tokens(self, given: Tensor, noise: Noise, most: int | None = None) -> Tensor:
         """Clean sequences (B, L) on the CPU.
 
         Args:
             given: (B, L) letters, -1 where one is to be found.
             noise: of the B rows, on the model's device.
+            most: letters to be found in a row; all that may change when not given.
         """
         from designkit.algorithms.sampling.base import Request
 
         brief, device = self.brief, self.model.device
         length, tokens = given.shape[1], given.clone()
-        positions = brief.changeable(length)
-        most = length if positions is None else int(positions.sum())
+        if most is None:
+            positions = brief.changeable(length)
+            most = length if positions is None else int(positions.sum())
         method = self.sampler.suited(self.model.process)
         if method.steps is not None and method.decoding == "blocks":
             method = method.model_copy(update={"steps": min(method.steps, max(1, most))})

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from designkit.alphabet import Alphabet
-    from designkit.rewards import Scored
+    from designkit.rewards import Scored, StandIn
 
 
 class Judge(Protocol):
@@ -145,6 +145,12 @@ class Ledger:
         rewards = torch.tensor([self.rewards[place] for place in places], dtype=torch.float64)
         each = torch.tensor([self.objectives[place] for place in places], dtype=torch.float64)
         return rewards.to(tokens.device), each.to(tokens.device)
+
+    def stand_in(self) -> StandIn | None:
+        """A cheap guess of the reward by what was scored so far; None where there is none."""
+        found: Callable[[list[str]], StandIn | None] | None
+        found = getattr(self._judge, "stand_in", None)
+        return None if found is None else found(self.sequences)
 
     def score_relaxed(self, probs: Tensor, valid: Tensor | None = None) -> Tensor:
         """The relaxed reward itself; rows are counted, and nothing else is noted."""
