@@ -148,7 +148,7 @@ def refine(
 ) -> None:
     """Improve sequences, or draws of a prior, in rounds of changing and choosing."""
     from designkit.recipes.options import OutputOptions, RunOptions
-    from designkit.recipes.refine import run_refine
+    from designkit.recipes.refine import run_refine, until_flags
 
     is_campaign = any(value is not None for value in (ask, tell, state, data, label))
 
@@ -162,7 +162,7 @@ def refine(
         "per_input": per_input,
         "method.name": method,
         "method.temperature": alpha,
-        "until": until,
+        **until_flags(until),
         "max_edits": max_edits,
         "mix": mix or None,
         "diversity.kind": diversity,

@@ -136,6 +136,18 @@ class RefinementOutputs:
             **run.figures(),
         }
 
+    def _goal(self) -> list[str]:
+        """Whether the reward that was wanted is reached, in a line where one was wanted."""
+        wanted, archive = self._run.settings.until.reward, self._run.archive
+        if wanted is None:
+            return []
+        leaders = [archive.leader(lineage) for lineage in range(archive.lineages)]
+        reached = sum(n is not None and archive.is_within(n, wanted) for n in leaders)
+        of = f" by {reached} of {len(leaders)} inputs" if len(leaders) > 1 else ""
+        found = sum(archive.is_within(number, wanted) for number in range(len(archive)))
+        told = "reached" if reached == len(leaders) else "NOT reached"
+        return [f"reward {wanted:g}, which was wanted: {told}{of}; {found} designs have it"]
+
     def summary(self, reason: str) -> str:
         """What happened, in a few lines."""
         counts = self.counts()
@@ -148,6 +160,7 @@ class RefinementOutputs:
             + "".join(f"; {n} without {name}" for name, n in failed.items()),
             f"finished by {reason}: {rounds['done']} rounds"
             + (f", {resumed} of them before" if resumed else ""),
+            *self._goal(),
             f"denoiser: {calls['denoiser_rows']} rows in {calls['denoiser_calls']} calls",
             f"rewards: {calls['reward_rows_scored']} distinct sequences of "
             f"{calls['reward_rows_asked']} asked for"

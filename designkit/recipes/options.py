@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from designkit.recipes._parameters import filled_in
+from designkit.recipes._until import Until
 from designkit.recipes.objective import expand_rewards, reward_layer
 from designkit.recipes.presets import find_preset
 from designkit.recipes.runtime import parse_duration
@@ -20,6 +21,7 @@ FLAG_NAMES = {
     "method.temperature": "--alpha",
     "temperature": "--alpha",
     "split.by": "--split-group",
+    **{f"until.{key}": "--until" for key in Until.model_fields},
 }
 """Flags that are not named after the key they set."""
 

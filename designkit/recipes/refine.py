@@ -17,7 +17,7 @@ from designkit.errors import (
 from designkit.recipes._diversity import DiversityOption
 from designkit.recipes._loaded import LoadedModels
 from designkit.recipes._methods import DesignSettings, named_method, resolve_method
-from designkit.recipes._until import Until, UntilOption
+from designkit.recipes._until import Until, UntilOption, as_mapping
 from designkit.recipes.console import Console
 from designkit.recipes.objective import model_loader, rewards_record
 from designkit.recipes.options import OutputOptions, RunOptions
@@ -83,6 +83,17 @@ class RefineSettings(DesignSettings):
                 "num (-n) is the number of all designs, per_input of each input: choose one"
             )
         return fields if given else {**fields, "per_input": cls.model_fields["num"].default}
+
+
+def until_flags(text: str | None) -> dict[str, Any]:
+    """The keys that ``--until`` sets; what a preset says of others stays."""
+    try:
+        fields = as_mapping(text)
+    except ValueError:  # told with all other problems
+        fields = text
+    if not isinstance(fields, dict):
+        return {"until": fields}
+    return {f"until.{key}": value for key, value in fields.items()}
 
 
 def resolve_settings(merged: Layer) -> tuple[RefineSettings, Refiner]:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -67,21 +68,21 @@ def alternatives(target: Pairs, other: Pairs) -> list[Pairs]:
     return list(dict.fromkeys(found))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Competitor:
     """A structure beside the target.
 
     Attributes:
         structure: dot-bracket.
-        gains: terms of the target's energy that it lacks.
-        losses: terms of its energy that the target's lacks.
-        positions: that pair in one of the two in another way than in the other.
+        terms: (T,) of the target's energy that it lacks, then those that the target's lacks.
+        signs: (T,) 1 and -1.
+        positions: (P,) that pair in one of the two in another way than in the other.
     """
 
     structure: str
-    gains: tuple[int, ...]
-    losses: tuple[int, ...]
-    positions: tuple[int, ...]
+    terms: Integers
+    signs: Integers
+    positions: Integers
 
 
 class Competitors:
@@ -118,17 +119,20 @@ class Competitors:
     def _competitor(self, pairs: Pairs) -> Competitor:
         structure = written(set(pairs), len(self.target))
         terms = frozenset(self.energies.terms(structure))
-        places = {place for pair in pairs ^ self._pairs for place in pair}
+        gains, losses = sorted(self._terms - terms), sorted(terms - self._terms)
         return Competitor(
             structure,
-            tuple(sorted(self._terms - terms)),
-            tuple(sorted(terms - self._terms)),
-            tuple(sorted(places)),
+            np.array([*gains, *losses], dtype=np.int64),
+            np.repeat(np.array([1, -1]), [len(gains), len(losses)]),
+            np.unique([place for pair in pairs ^ self._pairs for place in pair]),
         )
 
 
 class Rivalry:
     """How a target holds against competitors: a stand-in for folding.
+
+    What was judged last is kept, and of sequences that differ from it in a few letters only the
+    terms of these are looked up. Energies are whole numbers: the way to a sum does not matter.
 
     Args:
         energies: of structures.
@@ -138,24 +142,66 @@ class Rivalry:
 
     def __init__(self, energies: StructureEnergies, competitors: Sequence[Competitor], length: int):
         self._energies, self._competitors, self._length = energies, competitors, length
-        used = sorted({term for one in competitors for term in (*one.gains, *one.losses)})
-        self._terms = np.array(used, dtype=np.int64)
-        place = {term: row for row, term in enumerate(used)}
-        self._signs = np.zeros((len(used), len(competitors)), dtype=np.float32)
-        self._where = np.zeros((len(competitors), length), dtype=np.float64)
-        for column, one in enumerate(competitors):
-            self._signs[[place[term] for term in one.gains], column] = 1
-            self._signs[[place[term] for term in one.losses], column] = -1
-            self._where[column, list(one.positions)] = 1 / len(one.positions)
+        each = np.concatenate([one.terms for one in competitors])
+        self._terms, self._place = np.unique(each, return_inverse=True)
+        self._sign = np.concatenate([one.signs for one in competitors])
+        sizes = np.array([len(one.terms) for one in competitors])
+        self._owner = np.repeat(np.arange(len(sizes)), sizes)
+        self._first = sizes.cumsum() - sizes
+        self._letters: Integers = np.zeros((0, length), dtype=np.int64)
+        self._found = self._lead = np.zeros((0, 0), dtype=np.int64)
 
-    def lead(self, letters: Integers) -> Numbers:
-        """Energies (N, C) of the target less those of competitors, in kcal/mol.
+    def lead(self, letters: Integers) -> Integers:
+        """Energies (N, C) of the target less those of competitors, in 0.01 kcal/mol.
 
         Args:
             letters: (N, L) tokens of A, C, G, U.
         """
-        terms = self._energies.of(letters, self._terms).astype(np.float32)
-        return (terms @ self._signs).astype(np.float64) / 100
+        if letters.shape == self._letters.shape:
+            self._follow(letters)
+        else:
+            self._found = self._energies.of(letters, self._terms)
+            signed = self._found[:, self._place] * self._sign
+            self._lead = np.add.reduceat(signed, self._first, axis=1)
+        self._letters = letters.copy()
+        return self._lead
+
+    def _follow(self, letters: Integers) -> None:
+        """Correct what was found for the letters that are others now."""
+        count = len(self._terms)
+        rows, positions = np.nonzero(letters != self._letters)
+        code = np.unique(rows[:, None] * (count + 1) + self._touched[positions])
+        rows, terms = np.divmod(code, count + 1)
+        rows, terms = rows[terms < count], terms[terms < count]
+        change = self._energies.of_each(letters, rows, self._terms[terms])
+        change -= self._found[rows, terms]
+        rows, terms, change = rows[change != 0], terms[change != 0], change[change != 0]
+        self._found[rows, terms] += change
+        owners, signs, first = self._of_term
+        uses = first[terms + 1] - first[terms]
+        each = np.repeat(first[terms] - uses.cumsum() + uses, uses) + np.arange(uses.sum())
+        code = np.repeat(rows * self._lead.shape[1], uses) + owners[each]
+        total = np.bincount(code, np.repeat(change, uses) * signs[each], self._lead.size)
+        self._lead += total.astype(np.int64).reshape(self._lead.shape)
+
+    @cached_property
+    def _touched(self) -> Integers:
+        return self._energies.touched(self._terms)
+
+    @cached_property
+    def _of_term(self) -> tuple[Integers, Integers, Integers]:
+        """Competitors that terms matter to, and their signs, term by term; where each begins."""
+        order = np.argsort(self._place, kind="stable")
+        first = np.searchsorted(self._place[order], np.arange(len(self._terms) + 1))
+        return self._owner[order], self._sign[order], first
+
+    @cached_property
+    def _where(self) -> NDArray[np.float32]:
+        """Shares (C, L) that positions have in the blame of competitors."""
+        found = np.zeros((len(self._competitors), self._length), dtype=np.float32)
+        for row, one in enumerate(self._competitors):
+            found[row, one.positions] = 1 / len(one.positions)
+        return found
 
     def judge(self, tokens: Integers) -> tuple[Numbers, Numbers]:
         """Guesses (N,) of minus the energy that the target is above the best structure.
@@ -164,12 +210,13 @@ class Rivalry:
         smoothing counts of competitors that are nearly as good as the best. To blame (N, L) are
         the positions at which the best competitors differ from the target.
         """
-        scaled = self.lead(tokens) / SMOOTHING
+        scaled = self.lead(tokens) / (100 * SMOOTHING)
         highest = scaled.max(1, keepdims=True)
         weights = np.exp(scaled - highest)
         total = weights.sum(1, keepdims=True)
         values = -SMOOTHING * (highest + np.log(total))[:, 0]
-        return values, (weights / total) @ self._where
+        blame = (weights / total).astype(np.float32) @ self._where
+        return values, blame.astype(np.float64)
 
     def near(self, tokens: Integers, most: int) -> Rivalry:
         """The same with the competitors that come nearest to the best for some sequence."""

@@ -10,8 +10,6 @@ from designkit.dot_bracket import loops
 from designkit.rewards._loop_tables import LETTERS, LoopTables, Term, terms_of
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from numpy.typing import NDArray
 
     Integers = NDArray[np.int64]
@@ -47,12 +45,6 @@ class StructureEnergies:
                 found.append(self._numbers[term])
         return tuple(found)
 
-    def positions(self, terms: Sequence[int]) -> list[int]:
-        """Positions whose letters the energies of terms depend on."""
-        self._note()
-        rows = np.asarray(terms, dtype=np.int64)
-        return np.unique(self._places[rows][self._strides[rows] > 0]).tolist()
-
     def of(self, letters: Integers, terms: Integers) -> NDArray[np.int64]:
         """Energies (N, T) of terms in 0.01 kcal/mol.
 
@@ -71,9 +63,41 @@ class StructureEnergies:
             found[:, rows] = self._tables.entries[entry]
         return found
 
+    def of_each(self, letters: Integers, rows: Integers, terms: Integers) -> Integers:
+        """Energies (P,) in 0.01 kcal/mol, each of one term for one row of letters.
+
+        Args:
+            letters: (N, L) tokens of A, C, G, U.
+            rows: (P,) of letters.
+            terms: (P,) numbers.
+        """
+        self._note()
+        found = letters[rows[:, None], self._places[terms]] * self._strides[terms]
+        entry = self._offsets[terms] + found.sum(1)
+        return np.asarray(self._tables.entries[entry], dtype=np.int64)
+
+    def touched(self, terms: Integers) -> Integers:
+        """The terms (L, M) whose energies depend on each position, by their place in ``terms``.
+
+        Where a position has fewer than M, the rest is T.
+
+        Args:
+            terms: (T,) numbers.
+        """
+        self._note()
+        matters = self._strides[terms] > 0
+        place, which = np.nonzero(matters)
+        position = self._places[terms[place], which]
+        position, place = np.unique(np.stack([position, place]), axis=1)
+        count = np.bincount(position, minlength=self._length)
+        found = np.full((self._length, count.max(initial=0)), len(terms), dtype=np.int64)
+        found[position, np.arange(len(place)) - np.repeat(count.cumsum() - count, count)] = place
+        return found
+
     def energies(self, letters: Integers, structure: str) -> NDArray[np.int64]:
         """Energies (N,) of a structure in 0.01 kcal/mol."""
-        return self.of(letters, np.array(self.terms(structure), dtype=np.int64)).sum(1)
+        each = self.of(letters, np.array(self.terms(structure), dtype=np.int64))
+        return np.asarray(each.sum(1), dtype=np.int64)
 
     def _note(self) -> None:
         """Lay out the terms that came since the last time."""

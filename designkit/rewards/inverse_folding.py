@@ -142,10 +142,11 @@ class InverseFolding(FoldingReward):
 
         They cost little beside that of the whole, and show what is wrong in each part of it.
         """
-        target, found = self.settings.structure, []
+        target, found, library = self.settings.structure, [], self._library
+        must = library.CONSTRAINT_CONTEXT_ENFORCE | library.CONSTRAINT_CONTEXT_ALL_LOOPS
         for i, j in self._parts:
             compound = self.compound(sequence[i : j + 1])
-            compound.hc_add_bp(1, compound.length, self._library.CONSTRAINT_CONTEXT_ENFORCE)
+            compound.hc_add_bp(1, compound.length, must)
             inside, _ = minimum_energy(compound)
             if inside != target[i : j + 1]:
                 found.append(target[:i] + inside + target[j + 1 :])

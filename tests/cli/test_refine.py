@@ -376,6 +376,33 @@ def test_budgets(run) -> None:
     assert assert_whole("d.csv")["rounds"]["done"] == 0
 
 
+FOLD = [*"refine --preset rna-inverse-folding --seed 1 -n 3 --set population=8".split()]
+
+
+def test_the_preset_of_inverse_folding_ends_with_a_solution(run) -> None:
+    pytest.importorskip("RNA")
+    target = "((((....)))).(((((...)))))"
+    outcome = run(*FOLD, "--set", f"target={target}", "--until", "time=1m", "-o", "a.csv")
+    assert outcome.exit_code == 0, outcome.stderr
+    assert "until time=60s,reward=0.0" in outcome.stderr
+    assert "reward 0, which was wanted: reached; " in outcome.stderr
+    table = pd.read_csv("a.csv")
+    assert table["reward"][0] > 0 == table["target_structure_distance"][0]
+    assert assert_whole("a.csv")["finished_by"] == "reward=0"
+
+
+def test_the_preset_of_inverse_folding_says_what_it_did_not_find(run) -> None:
+    pytest.importorskip("RNA")
+    outcome = run(*FOLD, "--set", "target=((...))", "--until", "rounds=1", "-o", "a.csv")
+    assert outcome.exit_code == 0, outcome.stderr
+    assert "reward 0, which was wanted: NOT reached; 0 designs have it" in outcome.stderr
+    assert pd.read_csv("a.csv")["reward"][0] < 0
+    assert assert_whole("a.csv")["finished_by"] == "rounds=1"
+    outcome = run(*FOLD, "--set", "target=((...)", "-o", "b.csv")
+    assert outcome.exit_code == 2
+    assert "is not closed" in outcome.stderr
+
+
 # ------------------------------------------------------------ missing scores
 
 

@@ -157,6 +157,19 @@ def test_a_stand_in_knows_the_energies_of_all_competitors() -> None:
         np.testing.assert_allclose(blame[row], expected, atol=1e-4)
 
 
+def test_what_was_judged_last_changes_nothing() -> None:
+    stand_in, _ = rivalry(OTHERS)
+    rng = np.random.default_rng(1)
+    letters = tokens(paired_sequences(TARGET, 6, 5))
+    for changes in (0, 1, 3, 24):
+        letters = letters.copy()
+        for row in letters:
+            row[rng.choice(24, size=changes, replace=False)] = rng.integers(0, 4, size=changes)
+        expected = rivalry(OTHERS)[0].lead(letters)
+        np.testing.assert_array_equal(stand_in.lead(letters), expected)
+    np.testing.assert_array_equal(stand_in.lead(letters[:2]), expected[:2])
+
+
 def test_the_nearest_competitors_are_kept() -> None:
     stand_in, _ = rivalry(OTHERS)
     sequences = tokens(paired_sequences(TARGET, 3, 4))
