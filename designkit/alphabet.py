@@ -207,8 +207,8 @@ class Alphabet:
         array = np.asarray(tokens)
         if self.separator:
             return [self.separator.join(self.letters[token] for token in row) for row in array]
-        codes = self._letter_codes[array]
-        return [row.tobytes().decode() for row in codes]
+        text, length = self._letter_codes[array].tobytes().decode("latin-1"), array.shape[1]
+        return [text[row * length : (row + 1) * length] for row in range(len(array))]
 
     def reverse_complement(self, sequence: str) -> str:
         """The other strand, 5' to 3'.

@@ -34,7 +34,13 @@ __all__ = [
     "categorical",
     "certainty",
     "predict_distinct",
+    "softmax",
 ]
+
+_VECTOR = 64
+"""A multiple of the numbers that one instruction of any processor works on."""
+
+_FEW_LETTERS = 8
 
 Decoding = Literal["blocks", "grid"]
 
@@ -243,8 +249,14 @@ class DiffusionProcess(Settings):
         """Estimated lower bound of log p(x_0) in nats, and its standard error, both (B,)."""
 
     @abstractmethod
-    def known(self, x_0_probs: Tensor, x_s: Tensor) -> Tensor:
-        """A guess (B, L, K) made before x_s (B, L) was drawn, with what x_s says for certain."""
+    def known(self, x_0_probs: Tensor, positions: Tensor, letters: Tensor) -> Tensor:
+        """A guess made before letters were written, with what they say for certain.
+
+        Args:
+            x_0_probs: (N, L, K).
+            positions: (N, P) int64, those of a row all different.
+            letters: (N, P) int64, written there; -1 where none is.
+        """
 
     @abstractmethod
     def plan(
@@ -275,6 +287,21 @@ class DiffusionProcess(Settings):
             plan: of these rows.
             step: 0 to steps - 1.
         """
+
+
+def softmax(logits: Tensor) -> Tensor:
+    """Probabilities over the last axis, which is a slow one where it is short.
+
+    The other axes are then put side by side and filled up to whole vectors, of which all are
+    computed alike: what a row gets does not depend on the number of rows.
+    """
+    if logits.shape[-1] > _FEW_LETTERS:
+        return logits.softmax(-1)
+    flat = logits.flatten(0, -2)
+    count, size = flat.shape
+    columns = flat.new_zeros(size, -(-count // _VECTOR) * _VECTOR)
+    columns[:, :count] = flat.T
+    return columns.softmax(0)[:, :count].T.reshape(logits.shape).contiguous()
 
 
 def predict_distinct(predict: X0Function, x_t: Tensor, time: Tensor) -> Tensor:

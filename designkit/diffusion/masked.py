@@ -23,6 +23,7 @@ from designkit.diffusion.base import (
     Plan,
     Transition,
     X0Function,
+    softmax,
 )
 from designkit.randomness import Noise, noise_for
 
@@ -69,10 +70,10 @@ class Masked(DiffusionProcess):
 
         Of a relaxed x_t what is unmasked is carried over in its share.
         """
-        probs = logits.softmax(-1)
+        probs = softmax(logits)
         if x_t.ndim == 3:
             return x_t[..., : self.size] + x_t[..., self.size :] * probs
-        return self.known(probs, x_t)
+        return probs.where((x_t == self.mask)[..., None], self._one_hot(x_t).to(probs.dtype))
 
     def posterior(self, x_t: Tensor, x_0_probs: Tensor, s: Tensor, t: Tensor) -> Tensor:
         """Law of x_s: a masked position is revealed with probability (m_t - m_s) / m_t."""
@@ -142,12 +143,18 @@ class Masked(DiffusionProcess):
         variance = terms.diff(dim=1).square().mean(1) / 2
         return terms.mean(1), (variance / draws).sqrt()
 
-    def known(self, x_0_probs: Tensor, x_s: Tensor) -> Tensor:
-        """The guess, one-hot where x_s is unmasked."""
+    def known(self, x_0_probs: Tensor, positions: Tensor, letters: Tensor) -> Tensor:
+        """The guess, one-hot where letters were written: they stay."""
+        index = positions[..., None].expand(-1, -1, self.size)
+        written = self._one_hot(letters).to(x_0_probs.dtype)
+        written = written.where(letters[..., None] >= 0, x_0_probs.gather(1, index))
+        return x_0_probs.scatter(1, index, written)
+
+    def _one_hot(self, letters: Tensor) -> Tensor:
+        """(N, P, K) bool; none of a row for what is no letter."""
         import torch
 
-        one_hot = x_s[..., None] == torch.arange(self.size, device=x_s.device)
-        return torch.where((x_s == self.mask)[..., None], x_0_probs, one_hot.to(x_0_probs.dtype))
+        return letters[..., None] == torch.arange(self.size, device=letters.device)
 
     def plan(
         self,

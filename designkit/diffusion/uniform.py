@@ -34,6 +34,7 @@ from designkit.diffusion.base import (
     Revision,
     Transition,
     X0Function,
+    softmax,
 )
 from designkit.randomness import Noise, noise_for
 
@@ -77,9 +78,9 @@ class Uniform(DiffusionProcess):
     def x_0_probs(self, logits: Tensor, x_t: Tensor, t: Tensor) -> Tensor:
         """pi: softmax of the logits, times q(x_t | x_0), normalised."""
         shown = self._law(x_t, self.alpha(t.double())).log()
-        return (logits + shown.to(logits.dtype)).softmax(-1)
+        return softmax(logits + shown.to(logits.dtype))
 
-    def known(self, x_0_probs: Tensor, x_s: Tensor) -> Tensor:
+    def known(self, x_0_probs: Tensor, positions: Tensor, letters: Tensor) -> Tensor:
         """The guess itself: no noisy letter is certain."""
         return x_0_probs
 

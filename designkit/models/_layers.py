@@ -27,21 +27,38 @@ class Conv(nn.Module):
         self.weight = conv.weight  # (C_out, C_in, kernel)
         self.bias = conv.bias
         self.dilation = dilation
+        self._packed: tuple[tuple[int, ...], Tensor] = ((), self.weight)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, L, C_in) to (B, L, C_out)."""
         half = self.weight.shape[2] // 2
         reach = min(half, (x.shape[1] - 1) // self.dilation)
-        weight = self.weight[:, :, half - reach : half + reach + 1].unsqueeze(2)
         y = functional.conv2d(
             x.transpose(1, 2).unsqueeze(2),
-            weight.contiguous(memory_format=torch.channels_last),
+            self._weight(half - reach, half + reach + 1),
             self.bias,
             padding=(0, reach * self.dilation),
             dilation=(1, self.dilation),
         )
         out: Tensor = y.squeeze(2).transpose(1, 2)
         return out
+
+    def _weight(self, start: int, stop: int) -> Tensor:
+        """Taps in the memory order of the convolution; kept for inference until they change."""
+        weight = self.weight
+        if torch.is_grad_enabled() or weight.is_inference():
+            return _channels_last(weight[:, :, start:stop])
+        key = (start, stop, weight.data_ptr(), weight._version)
+        known, packed = self._packed
+        if known != key:
+            packed = _channels_last(weight[:, :, start:stop])
+            self._packed = key, packed
+        return packed
+
+
+def _channels_last(weight: Tensor) -> Tensor:
+    """(C_out, C_in, taps) as a 2-D kernel of height 1, in the memory order of its activations."""
+    return weight.unsqueeze(2).contiguous(memory_format=torch.channels_last)
 
 
 class ResidualConv(nn.Module):

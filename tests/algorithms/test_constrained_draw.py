@@ -61,7 +61,7 @@ def states_and_law(tokens: Tensor, seed: int, width: int = 2) -> tuple[States, T
     """An arbitrary guess of states, and a step that reveals two positions, or fewer."""
     model = WORLD.model()
     logits = torch.from_numpy(np.random.default_rng(seed).normal(size=(*tokens.shape, WORLD.size)))
-    probs = model.process.known((2 * logits).softmax(-1), tokens)
+    probs = model.process.x_0_probs(2 * logits, tokens, torch.zeros(len(tokens)))
     masked = tokens == WORLD.size
     positions = (~masked).long().argsort(dim=1, stable=True)[:, :width]
     probs_there = probs.gather(1, positions[..., None].expand(-1, -1, WORLD.size))
@@ -157,7 +157,7 @@ def test_a_way_out_is_found_however_improbable() -> None:
     probs = torch.zeros(2, length, 4)
     probs[0, :, 0] = 1  # A everywhere, which is forbidden
     probs[1, :, 2] = 1
-    probs = model.process.known(probs, tokens)
+    probs = model.process.x_0_probs(probs.log(), tokens, torch.zeros(2))
     noise = noise_for(0, 2)
     plan = model.process.plan(length, length, "blocks", noise)
     zeros = torch.zeros(2, dtype=torch.float64)

@@ -114,7 +114,7 @@ def test_clean_letters_are_certain() -> None:
     assert torch.equal(process.x_0_probs(logits, WORLD.clean, torch.zeros(STATES)), certain)
     assert torch.equal(certain.argmax(-1), WORLD.clean)
     guess = logits.softmax(-1)
-    assert process.known(guess, WORLD.clean) is guess
+    assert process.known(guess, WORLD.clean, WORLD.clean) is guess
 
 
 @pytest.mark.parametrize("schedule", SCHEDULES)

@@ -114,6 +114,27 @@ def test_conv_equals_conv1d(length: int, dilation: int, kernel: int) -> None:
     torch.testing.assert_close(mine, theirs, rtol=1e-4, atol=1e-5)
 
 
+def test_weights_that_change_are_seen_by_inference() -> None:
+    conv, x = build_seeded(lambda: Conv(3, 5, 3), 1), torch.randn(2, 9, 3)
+
+    def check() -> None:
+        with torch.no_grad():
+            found = conv(x)
+        torch.testing.assert_close(found, conv(x))
+
+    check()
+    with torch.no_grad():
+        conv.weight.mul_(2)
+    check()
+    conv.load_state_dict({name: value + 1 for name, value in conv.state_dict().items()})
+    check()
+    conv.weight.data = conv.weight.data.flip(0)
+    check()
+    short = x[:, :1]  # other taps
+    with torch.no_grad():
+        torch.testing.assert_close(conv(short)[:, 0], x[:, 0] @ conv.weight[:, :, 1].T + conv.bias)
+
+
 @pytest.mark.parametrize(
     ("group", "field"), [("denoisers", "kernel"), ("predictors", "kernel"), ("predictors", "stem")]
 )

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from designkit.algorithms.sampling._constrained_draw import Guard
-    from designkit.diffusion.base import DiffusionProcess
+    from designkit.diffusion.base import DiffusionProcess, Transition
 
 
 def advance(
@@ -51,7 +51,9 @@ def advance(
     if select is not None and value is not None:
         states = States(
             tokens=flat,
-            x_0_probs=process.known(here.x_0_probs[parent], flat) if guesses is None else guesses,
+            x_0_probs=_known(process, here, proposal, letters, first)
+            if guesses is None
+            else guesses,
             rows=here.rows[parent],
             step=step + 1,
             plan=plan.rows(parent),
@@ -79,6 +81,23 @@ def advance(
     probs = predict_distinct(predict, chosen, time) if guesses is None else guesses[own]
     there = replace(here, tokens=chosen, x_0_probs=probs, step=step + 1, log_chance=chance[own])
     return there, kept // candidates
+
+
+def _known(
+    process: DiffusionProcess, here: States, law: Transition, letters: Tensor, first: Tensor
+) -> Tensor:
+    """The parents' guesses (N, L, K) for children ``first`` (N,), with what was written in them.
+
+    Args:
+        process: of the states.
+        here: the A parents.
+        law: of the step.
+        letters: (A, M, P), of all children.
+        first: (N,) int64 in 0..A*M-1.
+    """
+    parent = first // letters.shape[1]
+    written = letters.flatten(0, 1)[first].where(law.open[parent], -1)
+    return process.known(here.x_0_probs[parent], law.positions[parent], written)
 
 
 def _distinct(letters: Tensor, is_open: Tensor) -> tuple[Tensor, Tensor]:

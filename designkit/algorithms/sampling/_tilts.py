@@ -182,7 +182,7 @@ def exact_tilt(
         elif needs_guess:
             guess = predict_distinct(here.predict, tokens, here.plan.times[step])
         else:
-            guess = process.known(here.x_0_probs[parent], tokens)
+            guess = process.known(here.x_0_probs[parent], position[:, None], letters[:, None])
         number = ((rows * width + places) * size)[:, None] + torch.arange(size, device=rows.device)
         states = replace(
             here,
