@@ -146,14 +146,20 @@ class World:
 
     def model(self, conditionals: Law | None = None, schedule: str = "linear") -> DiffusionModel:
         """A diffusion model with the exact conditionals, or with others."""
-        with np.errstate(divide="ignore"):
-            table = np.log(self.conditionals if conditionals is None else conditionals)
+        table = self.logits(self.conditionals if conditionals is None else conditionals)
         return DiffusionModel(
             TabularDenoiser(torch.from_numpy(table).float(), self.size + 1),
             Masked(size=self.size, schedule=schedule),
             Alphabet("toy", tuple("ABCDEFGH"[: self.size])),
             LengthLaw({self.length: 1}),
         )
+
+    def logits(self, conditionals: Law) -> Law:
+        """(V^L, L, K) what a denoiser says: logarithms, and anything at known positions."""
+        with np.errstate(divide="ignore"):
+            logs = np.log(conditionals)
+        hidden = (self.noisy == self.size).numpy()[..., None]
+        return np.where(hidden, logs, np.random.default_rng(6).normal(size=logs.shape))
 
     def wrong_conditionals(self, strength: float = 1.0, seed: int = 5) -> Law:
         """Conditionals that are not those of any one law."""
@@ -214,8 +220,7 @@ class JointWorld:
     def model(self) -> DiffusionModel:
         """The model with the exact conditionals of every class, ``class_0``, ``class_1``, ..."""
         each = [*self.worlds, self.marginal]
-        with np.errstate(divide="ignore"):
-            tables = np.log(np.stack([world.conditionals for world in each]))
+        tables = np.stack([world.logits(world.conditionals) for world in each])
         plain = self.marginal.model()
         return DiffusionModel(
             ClassDenoiser(torch.from_numpy(tables).float(), self.marginal.size + 1),
