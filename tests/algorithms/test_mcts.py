@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
 
-from designkit.algorithms.sampling._tree import distinct_letters
+from designkit.algorithms.sampling._tree import Trees, distinct_letters
 from designkit.algorithms.sampling.base import Request
 from designkit.algorithms.sampling.mcts import MCTS, Search
 from designkit.diffusion.base import Transition
 from designkit.errors import UsageError
 from designkit.randomness import noise_for
-from tests.tabular import CountedTable, Law, World, make_rewards, make_world, places
+from tests.tabular import CountedTable, Law, World, make_rewards, make_world, places, tv_excess
 
 WORLD = make_world(3, 4)
 REWARDS = make_rewards(WORLD)
@@ -68,6 +70,93 @@ def test_outcomes_are_drawn_without_putting_back() -> None:
     _, log_prob = distinct_letters(law, 20, noise_for(1, rows).uniform("action", 3, 60))
     assert (log_prob[:, :9].exp().sum(1) - 1).abs().max() < 1e-6
     assert log_prob[:, 9:].isneginf().all()
+
+
+def grown(
+    prior: torch.Tensor, quality: torch.Tensor, own: float, temperature: float, **settings: Any
+) -> Trees:
+    """Trees (T) of a root worth ``own`` by itself and its children, (T, M) and finished."""
+    count, children = quality.shape
+    law = Transition(
+        torch.zeros(count, 1).long(), torch.full((count, 1, 3), 1 / 3), torch.ones(count, 1).bool()
+    )
+    trees = Trees(
+        torch.full((count, 1), 3),
+        law,
+        torch.full((count, 1), own).double(),
+        nodes=1 + children,
+        children=children,
+        temperature=temperature,
+        **{"backup": "soft", **settings},
+    )
+    trees.grow(
+        torch.arange(count),
+        trees.descend(1.0, noise_for(0, count)),
+        torch.arange(children)[:, None].expand(count, -1, -1),
+        prior.log().expand(count, -1),
+        quality[..., None],
+        None,
+        finished=torch.ones(count).bool(),
+    )
+    return trees
+
+
+@pytest.mark.parametrize("temperature", [0.0, 0.7])
+def test_the_root_moves_on_by_the_share_of_each_child(temperature: float) -> None:
+    """p(c) exp(Q(c) / temperature); at temperature 0 to the best child."""
+    prior, quality = torch.tensor([0.5, 0.3, 0.2]).double(), torch.tensor([0.0, 0.6, -0.5]).double()
+    count = 20_000
+    trees = grown(prior, quality.expand(count, -1), 0.0, temperature)
+    trees.commit(temperature, noise_for(1, count))
+    shares = (trees.root - 1).bincount(minlength=3) / count
+    exact = torch.tensor([0.0, 1, 0]).double()
+    if temperature:
+        exact = prior * (quality / temperature).exp()
+        exact = exact / exact.sum()
+    assert ((shares - exact).abs() <= 4.5 * (exact * (1 - exact) / count).sqrt()).all()
+
+
+def test_what_is_not_expanded_is_worth_what_the_node_was() -> None:
+    """Two children of probability 0.7 together, and 0.3 of what their parent was by itself."""
+    prior, quality = torch.tensor([0.5, 0.2]).double(), torch.tensor([[1.0, -0.5]]).double()
+    mean = 0.5 * 1.0 + 0.2 * -0.5 + 0.3 * 0.4
+    soft = 0.7 * np.log(0.5 * np.exp(1 / 0.7) + 0.2 * np.exp(-0.5 / 0.7) + 0.3 * np.exp(0.4 / 0.7))
+    for own, temperature, settings, expected in (
+        (0.4, 0.7, {}, soft),
+        (0.4, 0.7, {"backup": "mean"}, mean),
+        (0.4, 0.0, {}, 1.0),
+        (1.4, 0.0, {}, 1.4),
+    ):
+        found = grown(prior, quality, own, temperature, **settings).root_quality
+        assert found.item() == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("exploration", [0.0, 1e9])
+def test_edges_are_followed_by_worth_and_by_how_seldom_they_were(exploration: float) -> None:
+    """By worth alone, or by p(c) / (1 + visits) alone."""
+    method = MCTS(candidates=3, iterations=11, commit=False, exploration=exploration)
+    with torch.inference_mode():
+        search = Search(
+            method, WORLD.model(), WORLD.objective(REWARDS), Request(4), noise_for(1, 6)
+        )
+        search.iterate()
+        trees = search.trees
+        kids = trees.tokens[:, 1:4]
+        worth, prior = trees.quality[:, 1:4, 0].clone(), trees.log_prior[:, 1:4].exp()
+        for _ in range(1 if exploration == 0 else 8):
+            search.iterate()
+    for tree in range(6):
+        position = int((kids[tree, 0] != 3).nonzero())
+        expanded = (trees._first[tree] >= 0) & (trees.depth[tree] > 0)
+        found = [
+            int((expanded & (trees.tokens[tree, :, position] == letter)).sum())
+            for letter in kids[tree, :, position]
+        ]
+        visits = torch.zeros(3)
+        for _ in range(1 if exploration == 0 else 8):
+            score = worth[tree] if exploration == 0 else prior[tree] / (1 + visits)
+            visits[int(score.argmax())] += 1
+        assert found == visits.tolist()
 
 
 class Ordered(CountedTable):
@@ -127,9 +216,10 @@ def test_a_temperature_draws_from_what_was_scored_in_proportion() -> None:
     noise = noise_for(0, count)
     designs = method.sample(WORLD.model(), WORLD.objective(REWARDS), Request(4), noise).tokens
     weights = np.where(WORLD.law > 0, np.exp(REWARDS / 0.7), 0)
-    exact = weights / weights.sum()
-    shares = np.bincount(places(designs, 3).numpy(), minlength=81) / count
-    assert (np.abs(shares - exact) < 5 * np.sqrt(exact / count) + 1e-3).all()
+    assert abs(tv_excess(designs, weights / weights.sum())) < 0.02
+    for other in (0.5, 1.0):
+        weights = np.exp(REWARDS / other)
+        assert tv_excess(designs, weights / weights.sum()) > 0.04
 
 
 @pytest.mark.parametrize("value", ["posterior_soft"])
