@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from designkit import randomness
 from designkit.randomness import MAX_SEED, Noise, noise_for, philox
 
 PI = (0x243F6A88, 0x85A308D3, 0x13198A2E, 0x03707344)
@@ -45,6 +46,17 @@ def test_numbers_are_uniform() -> None:
     grid = (torch.arange(len(ordered)) + 0.5) / len(ordered)
     # Kolmogorov-Smirnov at significance 1e-4.
     assert (ordered - grid).abs().max() < 2.2 / len(ordered) ** 0.5
+
+
+@pytest.mark.parametrize(("word", "number"), [(0, 2.0**-53), (0xFFFFFFFF, 1 - 2.0**-53)])
+def test_neither_0_nor_1_is_drawn(
+    word: int, number: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever the generator's words are: logarithms of numbers, and of these, are finite."""
+    monkeypatch.setattr(randomness, "philox", lambda counter, key: (torch.tensor(word),) * 4)
+    uniform = draws(noise_for(0, 3))
+    assert (uniform == number).all()
+    assert uniform.log().neg().log().isfinite().all()
 
 
 def test_low_bits_are_uniform_too() -> None:

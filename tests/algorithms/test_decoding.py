@@ -13,8 +13,11 @@ from designkit.algorithms.sampling._guided import BestDecoded
 from designkit.algorithms.sampling.ancestral import Ancestral
 from designkit.algorithms.sampling.base import Request, Sampler
 from designkit.algorithms.sampling.best_of_n import BestOfN
+from designkit.algorithms.sampling.classifier import Classifier
 from designkit.algorithms.sampling.smc import SMC
 from designkit.algorithms.sampling.svdd import SVDD
+from designkit.algorithms.values.base import States, Values
+from designkit.algorithms.values.posterior_mean import PosteriorMean
 from designkit.diffusion.base import Transition
 from designkit.diffusion.masked import Masked
 from designkit.diffusion.uniform import Uniform
@@ -92,6 +95,18 @@ def test_temperature_and_top_p_change_the_conditionals_and_nothing_else() -> Non
     assert (nucleus == 0).any()
     assert torch.equal(draw(WORLD.model(WRONG), 500, top_p=0.7), draw(WORLD.model(nucleus), 500))
     assert not torch.equal(draw(WORLD.model(WRONG), 500, top_p=0.7), draw(WORLD.model(WRONG), 500))
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{"top_p": 0.7}, {"denoiser_temperature": 0.6}, {"top_p": 0.5, "denoiser_temperature": 2.0}],
+)
+def test_shaped_guesses_are_laws(settings: dict[str, float]) -> None:
+    """Draws do not tell whether they sum to 1; weights of steps do."""
+    times = torch.ones(len(WORLD.noisy))
+    with torch.no_grad():
+        guess = Ancestral(**settings).predict(WORLD.model(WRONG), WORLD.noisy, times)
+    torch.testing.assert_close(guess.sum(-1), torch.ones(guess.shape[:2]))
 
 
 GIVEN = torch.tensor([-1, 2, -1, 0])
@@ -247,3 +262,24 @@ def test_values_of_the_default_take_a_row_a_step() -> None:
     assert model.counter.rows <= 40 * L
     suited = method.suited(model.process)
     assert suited.calls_per_design(L, K) == (L, min(6, K) * L)
+
+
+@pytest.mark.parametrize(
+    "method", [SVDD(candidates=5, temperature=0.5), Classifier(), SMC(particles=2, temperature=1.0)]
+)
+def test_every_state_that_is_valued_has_noise_of_its_own(
+    method: Sampler, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Children, letters that are only tried, in this step or another: none shares completions."""
+    seen: list[Tensor] = []
+    values = PosteriorMean.values
+
+    def watched(self: PosteriorMean, reward: Any, states: States, temperature: float) -> Values:
+        seen.append(states.noise.uniform("completion"))
+        return values(self, reward, states, temperature)
+
+    monkeypatch.setattr(PosteriorMean, "values", watched)
+    method.sample(WORLD.model(), WORLD.objective(REWARDS), Request(L), noise_for(0, 8))
+    numbers = torch.cat(seen)
+    assert len(numbers) >= 8 * L
+    assert len(numbers.unique()) == len(numbers)
