@@ -73,6 +73,33 @@ def test_several_positions_a_step_are_tilted_one_by_one() -> None:
     assert abs(tv_excess(draw(exact(0.5, steps=1), 20_000), product)) < 0.01
 
 
+def test_letters_are_put_into_the_guess_that_was_there() -> None:
+    """Values of the parent's guess: r of its best letters, and of v at the position tried."""
+    guided, best = WORLD.conditionals.copy(), WORLD.conditionals.argmax(-1)
+    noisy = WORLD.noisy.numpy()
+    radix = (K + 1) ** np.arange(L - 1, -1, -1)
+    mass = np.zeros(len(noisy))
+    mass[-1] = 1.0
+    for hidden in range(L, 0, -1):
+        for place in np.flatnonzero((noisy == K).sum(1) == hidden):
+            completed = np.where(noisy[place] == K, best[place], noisy[place])
+            for position in np.flatnonzero(noisy[place] == K):
+                tried = np.tile(completed, (K, 1))
+                tried[:, position] = np.arange(K)
+                worth = REWARDS[places(torch.from_numpy(tried), K).numpy()]
+                weights = guided[place, position] * np.exp(worth / 0.5)
+                children = place + radix[position] * (np.arange(K) - K)
+                mass[children] += mass[place] * weights / weights.sum() / hidden
+    law = mass[(WORLD.clean.numpy() * radix).sum(1)]
+    model = WORLD.model()
+    method = Classifier(temperature=0.5, value={"guess": "parent"})
+    noise = noise_for(0, 20_000)
+    tokens = method.sample(model, WORLD.objective(REWARDS), Request(L), noise).tokens
+    assert abs(tv_excess(tokens, law)) < 0.01
+    assert tv_excess(draw(Classifier(temperature=0.5), 20_000), law) > 0.03
+    assert model.counter.calls == L  # nothing is guessed of what is only tried
+
+
 def test_first_order_is_exact_for_sums_over_independent_positions() -> None:
     world, rewards = independent_world()
     tokens = draw(Classifier(form="first_order"), 20_000, world, rewards)

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+from itertools import permutations
+
 import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
-from designkit.algorithms.sampling._tilts import gradient_tilt, guess_changes
+from designkit.algorithms.sampling._guided import Valuer
+from designkit.algorithms.sampling._tilts import (
+    denoiser_changes,
+    gradient_tilt,
+    guess_changes,
+)
 from designkit.algorithms.sampling.base import Request
 from designkit.algorithms.sampling.gradient import Gradient
-from designkit.algorithms.values.base import States
+from designkit.algorithms.values.base import Objective, States, ValueEstimator, Values
 from designkit.diffusion.uniform import Uniform
 from designkit.randomness import noise_for
 from tests.tabular import (
@@ -54,6 +61,26 @@ def test_sums_over_independent_positions_are_exact(gradient: str) -> None:
     twice = Gradient(temperature=0.7, gradient=gradient, guidance_scale=2.0)
     tokens = draw(twice, 20_000, world, rewards)
     assert abs(tv_excess(tokens, world.tilted(rewards, 0.35))) < 0.01
+
+
+def test_each_step_is_tilted_at_its_own_temperature() -> None:
+    """Independent positions, tempered: the mean over orders of what each position's step makes."""
+    world, rewards = independent_world()
+    method = Gradient(temperature=0.4, tempering=8.0, annealed=1.0)
+    heats = [method.temperature_at(step, world.length) for step in range(world.length)]
+    clean, place = world.clean.numpy(), np.arange(world.length)
+    letters = world.conditionals[-1]
+    # What a letter is worth, up to a constant of its position.
+    worth = np.array(
+        [[rewards[clean[:, at] == v].mean() for v in range(world.size)] for at in place]
+    )
+    tilted = letters * np.exp(worth / np.array(heats)[:, None, None])  # (step, L, K)
+    tilted /= tilted.sum(-1, keepdims=True)
+    orders = [list(order) for order in permutations(range(world.length))]
+    exact = np.mean([tilted[order, place, clean].prod(1) for order in orders], axis=0)
+    tokens = draw(method, 20_000, world, rewards)
+    assert abs(tv_excess(tokens, exact)) < 0.01
+    assert tv_excess(tokens, world.tilted(rewards, 0.4)) > 0.05
 
 
 def test_scale_0_is_the_model() -> None:
@@ -152,6 +179,54 @@ def test_a_step_under_uniform_noise_is_that_of_the_target(hard: bool) -> None:
     other = UniformWorld(World(target, 3, 3), uniform.process)
     assert tv(chain, other.chain_law(other.model(), steps)) < 1e-5
     assert tv(chain, uniform.chain_law(uniform.model(), steps)) > 0.2
+
+
+class LinearValue(ValueEstimator):
+    """A value network that is linear in what the state shows."""
+
+    def relaxed_values(self, x_t: Tensor, t: Tensor) -> Tensor:
+        return (x_t * SLOPES).sum((1, 2))
+
+    def values(self, reward: Objective, states: States, temperature: float) -> Values:
+        raise NotImplementedError
+
+
+SLOPES = torch.from_numpy(np.random.default_rng(3).normal(size=(3, 3))).float()
+
+
+@pytest.mark.parametrize("gradient", [*FORMS, "learned"])
+def test_slopes_of_the_state_tilt_the_state_and_those_of_the_guess_the_guess(gradient: str) -> None:
+    """Under uniform noise, where a letter of the next state is not one of the clean sequence."""
+    world = make_world(3, 3)
+    rewards = make_rewards(world)
+    uniform, objective = UniformWorld(world, Uniform(size=3)), world.objective(rewards)
+    model, states = uniform.model(), world.clean
+    noise = noise_for(0, len(states))
+    plan = model.process.plan(3, 6, "grid", noise)
+    time = plan.times[2].float().expand(len(states))
+    with torch.no_grad():
+        guess = model.predict_x_0(states, time)
+    zeros = torch.zeros(len(states), dtype=torch.float64)
+    here = States(states, guess, noise.item, 2, plan, noise, model.predict_x_0, zeros)
+    law = model.process.transition(states, guess, plan, 2)
+    method = Gradient(temperature=0.5, gradient=gradient, steps=6)
+    tilt = method.tilt(model, Request(3), Valuer(LinearValue(), objective, 0.5))
+    assert tilt is not None
+    with torch.inference_mode():
+        found = tilt(here, law).probs
+        if gradient == "learned":
+            expected = law.probs * (SLOPES.double() / 0.5).exp()
+        elif gradient == "denoiser":
+            changes = denoiser_changes(objective, model.process)(here)
+            expected = law.probs * (changes.double() / 0.5).exp()
+        else:
+            changes = guess_changes(objective, hard=gradient == "straight_through")(here)
+            bent = guess * (changes.double() / 0.5).exp()
+            bent = bent / bent.sum(-1, keepdim=True)
+            t, s = (plan.times[step].expand(len(states)) for step in (2, 3))
+            expected = model.process.posterior(states, bent, s, t)
+    expected = expected / expected.sum(-1, keepdim=True)
+    np.testing.assert_allclose(found, expected, atol=1e-6)
 
 
 @pytest.mark.parametrize("gradient", ["guess", "straight_through"])

@@ -11,9 +11,11 @@ from designkit.algorithms.sampling.base import Request
 from designkit.algorithms.sampling.svdd import SVDD
 from designkit.algorithms.values.base import States, ValueEstimator, estimator
 from designkit.algorithms.values.rollout import Rollout
+from designkit.diffusion.uniform import Uniform
 from designkit.models.base import DiffusionModel
 from designkit.randomness import noise_for
 from tests.tabular import World, make_rewards, make_world, places, tv_excess
+from tests.tabular_uniform import UniformWorld
 
 WORLD = make_world(3, 4)
 REWARDS = make_rewards(WORLD)
@@ -94,6 +96,36 @@ def test_temperature_zero_is_the_best_possible_completion() -> None:
         sure = possible.soft_values(REWARDS, 0.0)[place]
         assert (found <= best + 1e-12).all()
         assert (found >= sure - 1e-12).all()
+
+
+@pytest.mark.parametrize("step", [0, 3])
+def test_roll_outs_revise_letters_by_the_chain_that_is_left(step: int) -> None:
+    """Under uniform noise: every noisy state against products of the steps' own matrices."""
+    world = make_world(3, 2)
+    rewards, steps, repeats = make_rewards(world), 5, 400
+    uniform = UniformWorld(world, Uniform(size=3))
+    model, states = uniform.model(), world.clean
+    ahead = np.exp(rewards / TEMPERATURE)
+    times = torch.linspace(1, 0, steps + 1, dtype=torch.float64)
+    for later in range(steps - 1, step - 1, -1):
+        t, s = (times[k].expand(len(states)) for k in (later, later + 1))
+        with torch.no_grad():
+            probs = model.process.posterior(states, model.predict_x_0(states, t.float()), s, t)
+        moves = torch.stack([probs[:, at][:, states[:, at]] for at in range(2)]).prod(0)
+        ahead = moves.numpy() @ ahead
+    tokens = states.repeat_interleave(repeats, 0)
+    noise = noise_for(0, len(tokens))
+    plan = model.process.plan(2, steps, "grid", noise)
+    with torch.no_grad():
+        guess = model.predict_x_0(tokens, times[step].float().expand(len(tokens)))
+        zeros = torch.zeros(len(tokens), dtype=torch.float64)
+        here = States(tokens, guess, noise.item, step, plan, noise, model.predict_x_0, zeros)
+        kind = Rollout(completions=3).prepared(model, lambda reference: None)
+        values = kind.values(world.objective(rewards), here, TEMPERATURE).values
+    found = (values / TEMPERATURE).exp().view(-1, repeats).numpy()
+    error = found.std(1, ddof=1) / np.sqrt(repeats)
+    assert (np.abs(found.mean(1) - ahead) < 4.5 * error).all()
+    assert (error < 0.15 * ahead).all()
 
 
 @pytest.mark.slow

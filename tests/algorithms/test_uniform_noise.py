@@ -10,12 +10,13 @@ import torch
 
 from designkit.algorithms.sampling.ancestral import Ancestral
 from designkit.algorithms.sampling.base import Designs, Request, Sampler
+from designkit.algorithms.sampling.classifier import Classifier
 from designkit.algorithms.sampling.smc import SMC
 from designkit.algorithms.sampling.svdd import SVDD
 from designkit.algorithms.values.base import Objective, States, ValueEstimator, Values
 from designkit.diffusion.uniform import Uniform
 from designkit.randomness import noise_for
-from tests.tabular import make_rewards, make_world, places, tv, tv_excess
+from tests.tabular import World, make_rewards, make_world, places, tv, tv_excess
 from tests.tabular_uniform import UniformWorld
 
 WORLD = make_world(3, 3)
@@ -122,6 +123,29 @@ def test_svdd_with_the_exact_value_draws_from_the_tilted_law() -> None:
     assert tv_excess(draw(method, 1500).tokens, TARGET) < 0.03
     wrong = TimedSVDD(candidates=24, temperature=TEMPERATURE, steps=STEPS, tables=no_tables())
     assert tv_excess(draw(wrong, 600).tokens, TARGET) > 0.1
+
+
+class TimedClassifier(Classifier):
+    """Classifier guidance with a table of values."""
+
+    tables: tuple[tuple[float, ...], ...]
+
+    def estimator(self) -> ValueEstimator:
+        return TimedValue(tables=self.tables)
+
+
+def test_every_letter_of_the_next_state_is_valued_at_its_own_time() -> None:
+    """One position, which every step revises: the soft-optimal policy, hence the target."""
+    world, steps = World(np.array([0.5, 0.2, 0.3]), 3, 1), 6
+    rewards, uniform = np.array([0.0, 1.0, -0.5]), UniformWorld(world, UNIFORM.process)
+    times = np.linspace(1, 0, steps + 1)[:-1]
+    exact = [uniform.soft_values(rewards, TEMPERATURE, t).tolist() for t in times]
+    values = tuple(tuple(some) for some in [*exact, rewards.tolist()])
+    method = TimedClassifier(temperature=TEMPERATURE, steps=steps, tables=values)
+    model, noise = uniform.model(), noise_for(0, 20_000)
+    tokens = method.sample(model, world.objective(rewards), Request(1), noise).tokens
+    assert abs(tv_excess(tokens, world.tilted(rewards, TEMPERATURE))) < 0.008
+    assert tv_excess(tokens, world.law) > 0.3
 
 
 def test_greedy_svdd_finds_what_its_value_knows() -> None:

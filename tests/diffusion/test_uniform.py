@@ -339,3 +339,18 @@ def test_times_at_the_ends_are_finite() -> None:
 def test_states_have_no_mask() -> None:
     assert Uniform(size=K).states == K
     assert places(WORLD.clean, K).tolist() == list(range(STATES))
+
+
+def test_tilts_of_a_step_stay_whatever_the_guess() -> None:
+    """One after another: each multiplies the letters of the step, not those of the guess."""
+    process, noise = Uniform(size=K), noise_for(0, 5)
+    plan = process.plan(L, 4, "grid", noise)
+    guess, other, first, second = torch.from_numpy(
+        np.random.default_rng(0).normal(size=(4, 5, L, K))
+    )
+    guess, other = guess.softmax(-1), other.softmax(-1)
+    law = process.transition(plan.start, guess, plan, 1)
+    found = law.tilted(first).tilted(second).of_guess(other).probs
+    t, s = (plan.times[step].expand(5) for step in (1, 2))
+    expected = process.posterior(plan.start, other, s, t) * (first + second).exp()
+    torch.testing.assert_close(found, expected / expected.sum(-1, keepdim=True))
