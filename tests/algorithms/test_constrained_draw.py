@@ -13,6 +13,7 @@ from torch import Tensor
 from designkit.algorithms.sampling._constrained_draw import ConstrainedTransition, Guard
 from designkit.algorithms.sampling.ancestral import Ancestral
 from designkit.algorithms.sampling.base import Request
+from designkit.algorithms.sampling.best_of_n import BestOfN
 from designkit.algorithms.sampling.nested_is import NestedIS
 from designkit.algorithms.sampling.smc import SMC
 from designkit.algorithms.sampling.svdd import SVDD
@@ -287,3 +288,15 @@ def test_greedy_decoding_returns_only_what_satisfies() -> None:
     guard = Guard(replace(compiled("words"), shares=(EDGES,)))
     drawn = method.sample(WORLD.model(), objective, Request(4, guard=guard), noise)
     assert guard.holds(drawn.tokens).double().mean() > 0.8
+
+
+def test_the_best_of_n_is_one_of_those_that_satisfy() -> None:
+    """Shares of letters are not drawn for: of 30 draws some are within them, the best may not."""
+    constraints = replace(compiled("words"), shares=(EDGES,))
+    guard, method = Guard(constraints), BestOfN(candidates=30)
+    rewards = REWARDS - 10 * satisfying(constraints)
+    objective, noise = WORLD.objective(rewards), noise_for(5, 100)
+    for heat in (0.0, 1.0):
+        chosen = method.model_copy(update={"temperature": heat})
+        drawn = chosen.sample(WORLD.model(), objective, Request(4, guard=guard), noise)
+        assert guard.holds(drawn.tokens).all()

@@ -82,6 +82,30 @@ def test_the_normalizer_is_unbiased(kind) -> None:
     assert abs(found.mean() - true) < 3 * found.std(ddof=1) / np.sqrt(1500)
 
 
+def test_letters_that_the_proposal_alone_takes_for_improbable_are_drawn() -> None:
+    """``top_p`` is of the prior's letters: the proposal's own set would leave some of them out."""
+    ranked = -np.sort(-WORLD.conditionals, -1)
+    least = (ranked + 2 * (ranked.cumsum(-1) - ranked >= 0.6)).min(-1, keepdims=True)
+    kept = WORLD.conditionals * (WORLD.conditionals >= least)
+    kept /= kept.sum(-1, keepdims=True)
+    noisy = WORLD.noisy.numpy()
+    radix = (K + 1) ** np.arange(L - 1, -1, -1)
+    mass = np.zeros(len(noisy))
+    mass[-1] = 1.0
+    for hidden in range(L, 0, -1):
+        for place in np.flatnonzero((noisy == K).sum(1) == hidden):
+            for position in np.flatnonzero(noisy[place] == K):
+                children = place + radix[position] * (np.arange(K) - K)
+                mass[children] += mass[place] * kept[place, position] / hidden
+    true = float(mass[(WORLD.clean.numpy() * radix).sum(1)] @ np.exp(REWARDS / TEMPERATURE))
+    method = SMC(particles=8, temperature=TEMPERATURE, proposal="other", top_p=0.6)
+    drawn = draw(method, 3000, WORLD.model(WORLD.wrong_conditionals()))
+    found = np.exp(drawn.columns["log_normalizer"][::8].numpy())
+    error = found.std(ddof=1) / np.sqrt(3000)
+    assert abs(found.mean() - true) < 3.5 * error
+    assert error < 0.05 * true
+
+
 class Unpaid(SVDD):
     """Children of the proposal are chosen as if they were the prior's."""
 
