@@ -12,7 +12,7 @@ from torch import Tensor
 
 from designkit.algorithms.sampling._constrained_draw import ConstrainedTransition, Guard
 from designkit.algorithms.sampling.ancestral import Ancestral
-from designkit.algorithms.sampling.base import Request
+from designkit.algorithms.sampling.base import Children, Request
 from designkit.algorithms.sampling.best_of_n import BestOfN
 from designkit.algorithms.sampling.nested_is import NestedIS
 from designkit.algorithms.sampling.smc import SMC
@@ -22,7 +22,15 @@ from designkit.alphabet import Alphabet
 from designkit.constraints import Constraints, ConstraintSettings, Share
 from designkit.diffusion.base import Transition
 from designkit.randomness import noise_for
-from tests.tabular import World, make_rewards, make_world, places, tv, tv_excess
+from tests.tabular import (
+    World,
+    independent_world,
+    make_rewards,
+    make_world,
+    places,
+    tv,
+    tv_excess,
+)
 
 WORLD = make_world()  # 4 letters, 4 positions
 REWARDS = make_rewards(WORLD)
@@ -249,21 +257,53 @@ def test_populations_are_exact_under_constraints(case: str, kind: Any) -> None:
     assert tv(law, WORLD.law * np.exp(REWARDS / 0.7)) > 0.1
 
 
-def test_few_steps_are_exact_for_their_own_law() -> None:
-    """With two steps the model's law is another, and the weights know it."""
+@pytest.mark.parametrize("settings", [{"steps": 2}, {"decoding": "grid", "steps": 7}], ids=str)
+def test_few_steps_are_exact_for_their_own_law(settings: dict[str, Any]) -> None:
+    """The model's law is another then, and the weights know it; on a grid rows rest in steps."""
     constraints = compiled("words")
     model, count = WORLD.model(), 40_000
-    plain = Ancestral(steps=2).sample(model, None, Request(4), noise_for(1, count)).tokens
+    plain = Ancestral(**settings).sample(model, None, Request(4), noise_for(1, count)).tokens
     allowed = Guard(constraints).holds(plain)
     rewards = torch.from_numpy(REWARDS)[places(plain, 4)]
     exact = float(((rewards / 0.7).exp() * allowed).mean())
-    method = SMC(particles=32, temperature=0.7, steps=2)
+    method = SMC(particles=32, temperature=0.7, **settings)
     noise = noise_for(2, 32 * 250)
     request = Request(4, guard=Guard(constraints))
     drawn = method.sample(model, WORLD.objective(REWARDS), request, noise)
     each = drawn.columns["log_normalizer"][::32].exp().numpy()
     spread = float(((rewards / 0.7).exp() * allowed).std()) / count**0.5
     assert each.mean() == pytest.approx(exact, abs=4 * (each.std() / 250**0.5 + spread))
+
+
+def test_weights_have_no_variance_where_positions_are_independent() -> None:
+    """The guess is then the law: every step weighs the chance before over that after, with it."""
+    world, _ = independent_world()
+    constraints = compiled("words")
+    method = SMC(particles=4, temperature=1.0, threshold=1.0)
+    request, flat = Request(4, guard=Guard(constraints)), world.objective(np.zeros(256))
+    drawn = method.sample(world.model(), flat, request, noise_for(0, 400))
+    chance = float(world.law @ satisfying(constraints))
+    np.testing.assert_allclose(drawn.columns["log_normalizer"], np.log(chance), atol=1e-5)
+
+
+class Watched(SVDD):
+    """Checks what children are worth before they are selected."""
+
+    def select(self, children: Children, temperature: float) -> Tensor:
+        """None that cannot be completed has a value, whatever its reward; others do."""
+        guard = Guard(replace(compiled("words"), shares=(EDGES,)))
+        possible = guard.may_hold(children.tokens.flatten(0, 1))
+        assert bool(possible.all()) != children.last
+        assert torch.equal(children.values.isneginf().flatten(), ~possible)
+        return super().select(children, temperature)
+
+
+@pytest.mark.parametrize("temperature", [0.0, 0.5])
+def test_children_that_cannot_be_completed_have_no_value(temperature: float) -> None:
+    guard = Guard(replace(compiled("words"), shares=(EDGES,)))
+    method = Watched(candidates=8, temperature=temperature, steps=2)
+    request, objective = Request(4, guard=guard), WORLD.objective(REWARDS)
+    method.sample(WORLD.model(), objective, request, noise_for(6, 60))
 
 
 def test_ancestral_draws_from_the_proposal() -> None:
