@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
     from designkit.rewards.base import Reward
 
+Score = Callable[[list[str]], Scores]
+"""Gives the scores of one batch."""
+
 _OUT_OF_MEMORY = "OutOfMemoryError"  # torch's, by name: torch need not be imported to catch it
 
 
@@ -38,15 +41,19 @@ class BatchScorer:
         rows: sequences sent, those sent again in halves of a failing batch not counted.
     """
 
-    def __init__(self, score: Callable[[list[str]], Scores], info: RewardInfo):
+    def __init__(self, score: Score, info: RewardInfo):
         self._score = score
         self._info = info
         self._size = info.max_batch or sys.maxsize
         self.calls = 0
         self.rows = 0
 
-    def score(self, sequences: Sequence[str]) -> Scores:
+    def score(self, sequences: Sequence[str], by: Score | None = None) -> Scores:
         """The N scores of N sequences; every NaN in the first output has a reason.
+
+        Args:
+            sequences: N.
+            by: gives the scores of one batch of them, in place of the usual.
 
         Raises:
             RewardError: the reward broke its contract (another number of values, of outputs), or
@@ -60,7 +67,7 @@ class BatchScorer:
             size = self._size
             batch = list(sequences[start : start + size])
             try:
-                parts.append(self._score_or_split(batch))
+                parts.append(self._score_or_split(batch, by or self._score))
             except MemoryError:
                 self._size = max(1, min(size, len(batch)) // 2)
                 logging.getLogger(__name__).warning(
@@ -75,14 +82,14 @@ class BatchScorer:
         errors = [error for part in parts for error in part.errors]
         return Scores(np.concatenate([part.values for part in parts]), errors)
 
-    def _score_or_split(self, batch: list[str]) -> Scores:
+    def _score_or_split(self, batch: list[str], by: Score) -> Scores:
         import numpy as np
 
         self.calls += 1
         try:
             # What a reward prints must not get into designs that go to standard output.
             with contextlib.redirect_stdout(sys.stderr):
-                scores = self._score(list(batch))
+                scores = by(list(batch))
             return _checked(scores, self._info, len(batch))
         except (DesignkitError, KeyboardInterrupt):
             raise
@@ -94,8 +101,8 @@ class BatchScorer:
             if isinstance(problem, MemoryError) or type(problem).__name__ == _OUT_OF_MEMORY:
                 raise MemoryError from problem
         middle = len(batch) // 2
-        first = self._score_or_split(batch[:middle])
-        second = self._score_or_split(batch[middle:])
+        first = self._score_or_split(batch[:middle], by)
+        second = self._score_or_split(batch[middle:], by)
         return Scores(np.concatenate([first.values, second.values]), first.errors + second.errors)
 
 

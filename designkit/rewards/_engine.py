@@ -11,6 +11,7 @@ from designkit.errors import BudgetExhausted, RewardError, UsageError
 from designkit.rewards._aggregation import Aggregation, aggregate
 from designkit.rewards._cache import ScoreCache
 from designkit.rewards._part import WeightedReward, bound_parts
+from designkit.rewards._relaxed import chained_slopes, relaxed_objective
 from designkit.rewards._table import ScoreTable
 
 if TYPE_CHECKING:
@@ -133,10 +134,6 @@ class RewardEngine:
         self.coupled = bool(self.coupled_by)
         judged = [*self._filters, *self._judges]
         self._repeats = not all(part.reward.info.deterministic for part in judged)
-
-    @property
-    def _weights(self) -> list[float]:
-        return [part.weighted.weight for part in self._objectives]
 
     @property
     def calls(self) -> int:
@@ -301,19 +298,28 @@ class RewardEngine:
             RewardError: an objective is not differentiable.
             UsageError: an aggregation or a transform that has no derivative.
         """
-        import torch
-
         self.check_differentiable()
         self._pay(len(probs))
         self.rows_requested += len(probs)
-        wanted = []
-        for part in self._objectives:
-            value = part.reward.score_relaxed(probs, valid)
-            transform = part.weighted.transform
-            wanted.append(transform.apply(value, part.sign) if transform else part.sign * value)
-        weights = torch.tensor(self._weights, dtype=torch.float64)
-        stacked = torch.stack(wanted)
-        return aggregate(self.aggregation, stacked, weights.to(stacked))
+        return relaxed_objective(self._objectives, self.aggregation, probs, valid)
+
+    def slopes(self, tokens: Tensor) -> Tensor:
+        """Derivative of the objective by each letter of distinct sequences, (N, L) to (N, L, K).
+
+        That of ``score_relaxed``, which raises the same, at their one-hots; what has no score has
+        zeros. The scores are remembered, so that ``score`` asks for nothing again.
+        """
+        import torch.nn.functional as functional
+
+        self.check_differentiable()
+        self._pay(len(tokens))
+        self.rows_requested += len(tokens)
+        sequences = self.alphabet.decode(tokens.cpu().numpy())
+        probs = functional.one_hot(tokens, self.alphabet.size).float()
+        for part in self._judges:
+            if part.role == "constraint":
+                part.score(sequences)  # its rows are paid for
+        return chained_slopes(self._objectives, self.aggregation, sequences, probs)
 
     def _total(
         self, table: ScoreTable, alive: NDArray[np.int64]
@@ -329,7 +335,8 @@ class RewardEngine:
         objective, scored = np.zeros(count), np.zeros(count, dtype=bool)
         scored[alive] = True
         wanted = np.full((len(self._objectives), count), np.nan)
-        weights = torch.tensor(self._weights, dtype=torch.float64)
+        each = [part.weighted.weight for part in self._objectives]
+        weights = torch.tensor(each, dtype=torch.float64)
         if self._objectives:
             for row, part in zip(wanted, self._objectives, strict=True):
                 values = table.values[:, part.chosen]

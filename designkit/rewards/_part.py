@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from designkit.errors import DesignkitError, RewardError, UsageError, did_you_mean
-from designkit.rewards._batches import BatchScorer
+from designkit.rewards._batches import BatchScorer, Score
 from designkit.rewards._cache import ScoreCache
 from designkit.rewards._identity import identity
 from designkit.rewards._transforms import Transform
@@ -18,6 +18,7 @@ from designkit.rewards.base import Direction, Reward, Scores
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
+    from torch import Tensor
 
     from designkit.alphabet import Alphabet
 
@@ -192,18 +193,10 @@ class Part:
             asked = new[start : start + size]
             before = self.seconds
             scores = self._ask(asked)
+            self._remember(asked, scores)
             rate = len(asked) / max(self.seconds - before, 1e-9)
             start += len(asked)
             size = max(_ROWS_AT_RISK, min(int(_SECONDS_AT_RISK * rate), len(new)))
-            fresh = {
-                s: (tuple(values), error)
-                for s, values, error in zip(
-                    asked, scores.values.tolist(), scores.errors, strict=True
-                )
-            }
-            if self._table:
-                self._table.add({s: vs for s, (vs, error) in fresh.items() if error is None})
-            memo.update(fresh)
         found = [memo[s] for s in sequences]
         if len(new) < len(sequences):
             for s in sequences:
@@ -213,10 +206,52 @@ class Part:
         values = np.array([v for v, _ in found]).reshape(len(found), len(self.names))
         return Scores(values, [error for _, error in found])
 
-    def _ask(self, sequences: list[str]) -> Scores:
+    def slopes(self, sequences: list[str], probs: Tensor) -> tuple[NDArray[np.float64], Tensor]:
+        """Values (N,) of the first output and its derivatives (N, L, K); scores are remembered.
+
+        Args:
+            sequences: N distinct ones.
+            probs: (N, L, K) their one-hots.
+
+        Returns:
+            NaN and zeros where there is no score.
+        """
+        import numpy as np
+        import torch
+
+        rows = {sequence: row for row, sequence in enumerate(sequences)}
+        found = torch.zeros_like(probs)
+
+        def score(batch: list[str]) -> Scores:
+            own = [rows[sequence] for sequence in batch]
+            scores, found[own] = self.reward.score_with_slopes(batch, probs[own])
+            return scores
+
+        known = [sequence for sequence in sequences if self.reuses and sequence in self._memo]
+        own = [rows[sequence] for sequence in known]
+        if own:
+            found[own] = self.reward.slopes(probs[own])
+        values = np.full(len(sequences), np.nan)
+        values[own] = [self._memo[sequence][0][0] for sequence in known]
+        new = [sequence for sequence in sequences if sequence not in set(known)]
+        scores = self._ask(new, score)
+        values[[rows[sequence] for sequence in new]] = scores.values[:, 0]
+        if self.reuses:
+            self._remember(new, scores)
+        return values, found
+
+    def _remember(self, sequences: list[str], scores: Scores) -> None:
+        """Note the scores of sequences, on disk too."""
+        found = zip(sequences, scores.values.tolist(), scores.errors, strict=True)
+        fresh = {s: (tuple(values), error) for s, values, error in found}
+        if self._table:
+            self._table.add({s: vs for s, (vs, error) in fresh.items() if error is None})
+        self._memo.update(fresh)
+
+    def _ask(self, sequences: list[str], by: Score | None = None) -> Scores:
         """Send sequences to the reward; time and failures are counted."""
         started = time.perf_counter()
-        scores = self._scorer.score(sequences)
+        scores = self._scorer.score(sequences, by)
         self.seconds += time.perf_counter() - started
         self.failed += sum(error is not None for error in scores.errors)
         return scores
@@ -249,11 +284,13 @@ class Part:
         """The wanted output's values (N,), transformed; higher is better."""
         import torch
 
-        transform = self.weighted.transform
-        if transform is None:
-            return self.sign * values
-        wanted: NDArray[np.float64] = transform.apply(torch.from_numpy(values), self.sign).numpy()
+        wanted: NDArray[np.float64] = self.wanted(torch.from_numpy(values)).numpy()
         return wanted
+
+    def wanted(self, values: Tensor) -> Tensor:
+        """The same of tensors; autograd."""
+        transform = self.weighted.transform
+        return self.sign * values if transform is None else transform.apply(values, self.sign)
 
     def violation(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
         """Weighted distance of values (N,) from the bounds, 0 within; NaN stays NaN."""

@@ -221,6 +221,22 @@ class Reward(ABC):
         """
         raise RewardError(f"reward {self.info.name!r} is not differentiable")
 
+    def slopes(self, probs: Tensor) -> Tensor:
+        """Derivatives of ``score_relaxed``, (N, L, K), at letter probabilities (N, L, K)."""
+        import torch
+
+        with torch.enable_grad():
+            probs = probs.detach().requires_grad_()
+            (found,) = torch.autograd.grad(self.score_relaxed(probs).sum(), probs)
+        return found
+
+    def score_with_slopes(self, sequences: list[str], probs: Tensor) -> tuple[Scores, Tensor]:
+        """``score`` of N sequences of one length, and ``slopes`` at their one-hots.
+
+        Rewards that find both in one pass of a network do so in a method of their own.
+        """
+        return self.score(sequences), self.slopes(probs)
+
 
 def explain_t_u(known: Iterable[str], alphabet: Alphabet) -> str:
     """The end of a message about a wrong alphabet, where only T and U differ."""

@@ -142,13 +142,33 @@ class PredictorReward(Reward):
         )
         for rows, tokens in blocks:
             predicted = predictor.predict(torch.from_numpy(tokens).to(predictor.device))
-            found = [predicted[:, :, self._output].cpu().double().mean(1)]
-            if self._ensemble:
-                found.append(predictor.uncertainty(predicted)[:, self._output])
-            if self.settings.condition is not None:
-                found.insert(0, self._log_probability(*found))
-            values[rows] = torch.stack(found, dim=1).numpy()
+            values[rows] = self._outputs(predicted).numpy()
         return Scores(values, errors)
+
+    def score_with_slopes(self, sequences: list[str], probs: Tensor) -> tuple[Scores, Tensor]:
+        """See ``Reward``: one pass of the networks gives both."""
+        import torch
+
+        law = self._predictor.length_law
+        if not law.minimum <= probs.shape[1] <= law.maximum:
+            return self.score(sequences), torch.zeros_like(probs)
+        with torch.enable_grad():
+            one_hots = probs.detach().to(self._predictor.device).requires_grad_()
+            predicted = self._predictor.predict_relaxed(one_hots)
+            (slopes,) = torch.autograd.grad(self._objective(predicted).sum(), one_hots)
+        values = self._outputs(predicted.detach()).numpy()
+        return Scores(values, [None] * len(sequences)), slopes.to(probs)
+
+    def _outputs(self, predicted: Tensor) -> Tensor:
+        """The outputs (N, outputs) float64 of ``info`` of (N, members, outputs) predictions."""
+        import torch
+
+        found = [predicted[:, :, self._output].cpu().double().mean(1)]
+        if self._ensemble:
+            found.append(self._predictor.uncertainty(predicted)[:, self._output])
+        if self.settings.condition is not None:
+            found.insert(0, self._log_probability(*found))
+        return torch.stack(found, dim=1)
 
     def score_relaxed(self, probs: Tensor, valid: Tensor | None = None) -> Tensor:
         """Mean of the members for letter probabilities, or its condition, (B, L, K) to (B,).
@@ -158,12 +178,15 @@ class PredictorReward(Reward):
         """
         if valid is not None and not bool(valid.all()):
             raise RewardError(f"model {self.settings.model!r} reads one length at a time")
-        predicted = self._predictor.predict_relaxed(probs)
+        return self._objective(self._predictor.predict_relaxed(probs))
+
+    def _objective(self, predicted: Tensor) -> Tensor:
+        """The first output (N,) of (N, members, outputs) predictions, with derivatives."""
         mean = predicted[:, :, self._output].mean(1)
         if self.settings.condition is None:
             return mean
         deviation = self._predictor.uncertainty(predicted)[:, self._output]
-        return self._log_probability(mean.cpu().double(), deviation).to(probs)
+        return self._log_probability(mean.cpu().double(), deviation).to(predicted)
 
     def _log_probability(self, mean: Tensor, deviation: Tensor) -> Tensor:
         """Log-probabilities (N,) that labels are on the wanted side of the threshold."""

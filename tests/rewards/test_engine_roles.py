@@ -305,6 +305,46 @@ def test_relaxed_objective_equals_the_hard_one(aggregation: Any) -> None:
     assert torch.autograd.gradcheck(engine.score_relaxed, (soft,))
 
 
+@pytest.mark.parametrize("aggregation", ["sum", "product", "geometric_mean", "min"])
+def test_slopes_are_those_of_the_relaxed_objective_and_scores_come_with_them(
+    aggregation: Any,
+) -> None:
+    bound = Count("T")
+    engine = engine_of(
+        WeightedReward(Squares(), weight=2, transform=Sigmoid(low=0, high=5)),
+        WeightedReward(GC(), weight=3),
+        WeightedReward(bound, role="constraint", at_most=1),
+        aggregation=aggregation,
+        max_evals=3,
+    )
+    sequences = ["AACG", "AAAG", "ATTC"]
+    tokens = torch.from_numpy(DNA.encode(sequences))
+    slopes = engine.slopes(tokens)
+    assert engine.score(sequences).feasible.tolist() == [True, True, False]
+    assert (engine.rows_scored, bound.seen) == (3, sequences)
+    assert [use["rows"] for use in engine.usage()] == [3, 3, 3]
+    probs = torch.nn.functional.one_hot(tokens, 4).float().requires_grad_()
+    engine.max_evals = None
+    (expected,) = torch.autograd.grad(engine.score_relaxed(probs).sum(), probs)
+    torch.testing.assert_close(slopes, expected)
+
+
+def test_slopes_of_what_has_no_score_are_zero_and_do_not_spoil_others() -> None:
+    class Choosy(Squares):
+        def score(self, sequences: list[str]) -> Scores:
+            if any("T" in s for s in sequences):
+                raise ValueError("no T")
+            return super().score(sequences)
+
+    engine = engine_of(WeightedReward(Choosy()), WeightedReward(GC()))
+    tokens = torch.from_numpy(DNA.encode(["AACG", "ATAG"]))
+    slopes = engine.slopes(tokens)
+    alone = engine_of(WeightedReward(Squares()), WeightedReward(GC())).slopes(tokens[:1])
+    torch.testing.assert_close(slopes[:1], alone)
+    assert not slopes[1].any()
+    assert np.isnan(engine.score(["AACG", "ATAG"]).reward).tolist() == [False, True]
+
+
 @pytest.mark.parametrize(
     ("make", "message"),
     [

@@ -80,6 +80,10 @@ class Acquisition:
         """
         raise RewardError("an acquisition is not differentiable: choose another method")
 
+    def slopes(self, tokens: Tensor) -> Tensor:
+        """Refused, as ``score_relaxed`` is."""
+        return self.score_relaxed(tokens)
+
 
 class NothingKnown:
     """Scores all sequences alike: before the first measurement."""
@@ -102,3 +106,7 @@ class NothingKnown:
             RewardError: always.
         """
         raise RewardError("before the first measurement nothing is differentiable")
+
+    def slopes(self, tokens: Tensor) -> Tensor:
+        """Refused, as ``score_relaxed`` is."""
+        return self.score_relaxed(tokens)

@@ -26,6 +26,10 @@ class Judge(Protocol):
         """Rewards (N,) of letter probabilities (N, L, K); refused where there is no such score."""
         ...
 
+    def slopes(self, tokens: Tensor) -> Tensor:
+        """Derivatives (N, L, K) of rewards by the letters of (N, L) tokens; refused likewise."""
+        ...
+
 
 _NOTED = ("sequences", "rewards", "feasible", "objectives", "columns")
 
@@ -156,6 +160,13 @@ class Ledger:
         """The relaxed reward itself; rows are counted, and nothing else is noted."""
         self.relaxed += len(probs)
         return self._judge.score_relaxed(probs, valid)
+
+    def slopes(self, tokens: Tensor) -> Tensor:
+        """Derivatives (N, L, K) of the reward by the letters of distinct sequences (N, L).
+
+        What is new of them is in reach of ``look_up`` without another call.
+        """
+        return self._judge.slopes(tokens)
 
     def rows(self, first: int) -> dict[str, Any]:
         """What was noted from a place on, as plain lists: what ``restore`` takes."""
