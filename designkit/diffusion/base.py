@@ -204,6 +204,10 @@ class DiffusionProcess(Settings):
         """
         return self._schedule.alpha(t)
 
+    def time_of(self, alpha: Tensor) -> Tensor:
+        """Times at which shares ``alpha`` of the signal are left, same shape."""
+        return self._schedule.time_of(alpha)
+
     @abstractmethod
     def corrupt(self, x_0: Tensor, t: Tensor, noise: Noise) -> Tensor:
         """Noisy tokens x_t ~ q(x_t | x_0), (B, L) int64, at times ``t`` (B,)."""

@@ -82,6 +82,19 @@ def states_and_law(tokens: Tensor, seed: int, width: int = 2) -> tuple[States, T
 
 
 @pytest.mark.parametrize("case", CASES)
+def test_whole_draws_follow_the_restricted_law(case: str) -> None:
+    constraints = compiled(case)
+    good, draws = satisfying(constraints), 20_000
+    guess = torch.from_numpy(np.random.default_rng(2).dirichlet(np.ones(4), size=(1, 4)))
+    tokens = WORLD.clean[[int(np.flatnonzero(good)[0])]]
+    unknown = torch.tensor([[True, True, False, True]])
+    found = Guard(constraints).draw(tokens, guess, unknown, noise_for(0, 1), draws)[0]
+    law = guess[0][torch.arange(4), WORLD.clean].where(unknown, 1.0).prod(1).numpy()
+    law = law * good * (WORLD.clean[:, 2] == tokens[0, 2]).numpy()
+    assert tv_excess(found, law / law.sum()) < 0.01
+
+
+@pytest.mark.parametrize("case", CASES)
 @pytest.mark.parametrize("is_tilted", [False, True])
 @pytest.mark.parametrize("width", [1, 2, 4])
 def test_the_law_of_a_step_is_the_conditional_law(case: str, is_tilted: bool, width: int) -> None:

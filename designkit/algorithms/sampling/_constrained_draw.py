@@ -125,6 +125,27 @@ class Guard:
             law.positions, law.probs, law.open, self, here.tokens, guess, unknown
         )
 
+    def draw(
+        self, tokens: Tensor, guess: Tensor, unknown: Tensor, noise: Noise, candidates: int
+    ) -> Tensor:
+        """Whole sequences (A, M, L) of independent letters, drawn until letters and words hold.
+
+        Args:
+            tokens: (A, L), what is known.
+            guess: (A, L, K) of the rest.
+            unknown: (A, L) bool, what the guess is of.
+            noise: of the A rows.
+            candidates: M.
+        """
+        import torch
+
+        positions = torch.arange(tokens.shape[1], device=tokens.device).expand(tokens.shape)
+        weights = guess.double().clamp(min=LEAST_WEIGHT) * self._allowed
+        law = Transition(positions, weights, unknown)
+        if self._scan is not None:
+            law = ConstrainedTransition(positions, weights, unknown, self, tokens, weights, unknown)
+        return law.write(tokens, law.draw(noise, candidates))
+
     def _letters(self, tokens: Tensor, guess: Tensor, unknown: Tensor, positions: Tensor) -> Tensor:
         """Law (A, P, K) of each letter, all others being drawn from the guess until C holds.
 
