@@ -464,13 +464,13 @@ def stop_after(monkeypatch: pytest.MonkeyPatch):
     return install
 
 
-@pytest.mark.parametrize("method", ["rerd", "mh", "genetic"])
+@pytest.mark.parametrize("method", ["rerd", "mh", "genetic", "gradient"])
 def test_a_resumed_run_is_the_uninterrupted_one(run, stop_after, fasta: Path, method: str) -> None:
     line = [*LONG, fasta, "--method", method, "--max-edits", 6]
     if method == "rerd":  # lineages start anew every few rounds
         line += ["--set", "patience=0.01"]
     assert run(*line, "-q", "-o", "whole.csv").exit_code == 0
-    stop_after(60 if method == "rerd" else 30 if method == "mh" else 6)
+    stop_after({"rerd": 60, "genetic": 6}.get(method, 30))
     stopped = run(*line, "-o", "cut.csv")
     assert stopped.exit_code == 75
     assert "rounds done, the best so far are in cut.csv.partial.csv; --resume" in stopped.stderr
@@ -540,6 +540,13 @@ def test_max_time(run) -> None:
 
 KILLED = [*LINE[:-2], "--seed", 8, "--until", "rounds=40", "--set", "population=4"]
 KILLED += ["--set", "likelihood_draws=0"]
+
+
+def test_a_reward_without_a_derivative_is_refused_in_a_line(run) -> None:
+    line = ["refine", "--model", "tiny", "--reward", "homopolymer", "--method", "gradient"]
+    outcome = run(*line)
+    assert outcome.exit_code == 4
+    assert outcome.stderr == "designkit: error: reward 'homopolymer' is not differentiable\n"
 
 
 def test_killed_at_any_moment(start: Starter, run, fasta: Path) -> None:

@@ -72,7 +72,7 @@ def chains(
 
     decoder = decoder or Decoder(model, method.inner(), archive.ledger, brief)
     while True:
-        members = _filled(archive, population, method.members)
+        members = filled(archive, population, method.members)
         first, _ = places_of(members, members.lineages)
         place = torch.arange(len(members)) - first
         slots = members.lineages * method.members + place
@@ -113,7 +113,7 @@ def chains(
         yield population
 
 
-def _filled(archive: Archive, population: Population, size: int) -> Population:
+def filled(archive: Archive, population: Population, size: int) -> Population:
     """The members, those of lineages that have fewer than ``size`` several times."""
     numbers: list[int] = []
     for lineage in range(archive.lineages):
