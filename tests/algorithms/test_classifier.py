@@ -114,6 +114,20 @@ def test_letters_are_valued_by_roll_outs() -> None:
     assert tv_excess(tokens, WORLD.law) > 0.1
 
 
+def test_what_a_design_tries_does_not_depend_on_the_others() -> None:
+    """On a time grid some write one letter in a step in which others write more."""
+    value = {"name": "rollout", "completions": 1, "steps": 1}
+    method = Classifier(temperature=0.1, value=value, decoding="grid", steps=5)
+    whole = draw(method, 40)
+    alone = [
+        method.sample(
+            WORLD.model(), WORLD.objective(REWARDS), Request(L), noise_for(0, 1, start=row)
+        ).tokens
+        for row in range(40)
+    ]
+    assert torch.equal(torch.cat(alone), whole)
+
+
 def test_what_was_tried_is_not_computed_again() -> None:
     model, objective = WORLD.model(), CountedTable(REWARDS, K)
     method = Classifier(temperature=0.3)

@@ -279,20 +279,24 @@ CONSTRAINTS: dict[str, dict[str, Any]] = {
     "template": {"template": "NNATGRYNNNNK", "forbid_letters": "C"},
     "words": {"forbid": ("GC", "GG", "AAA:forward"), "max_homopolymer": 2},
     "all": {"template": "GNNNNNNNNNNW", "forbid": ("GG", "GA:forward"), "coding": "4-12"},
+    "nothing to find": {"template": "ACGTACGTACGT"},
 }
 
 
 @pytest.mark.parametrize(
-    ("case", "network"), [*((case, "cnn") for case in CONSTRAINTS), ("all", "uniform")]
+    ("case", "network", "steps"),
+    [*((case, "cnn", None) for case in CONSTRAINTS), ("words", "cnn", 7), ("all", "uniform", None)],
 )
 def test_constraints_hold_for_every_design(
-    name: str, case: str, network: str, monkeypatch: pytest.MonkeyPatch
+    name: str, case: str, network: str, steps: int | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """With so many steps of the time grid some designs write one letter where others write more."""
     constraints = ConstraintSettings(**CONSTRAINTS[case]).compile(DNA, LENGTH)
     assert constraints is not None
     fixed = torch.tensor([-1 if token is None else token for token in constraints.fixed])
     prior = model(network)
-    method = sampler(name).suited(prior.process)
+    grid: dict[str, Any] = {} if steps is None else {"decoding": "grid", "steps": steps}
+    method = sampler(name, **grid).suited(prior.process)
     predict = prior.predict_x_0
 
     def watched(x_t: Tensor, t: Tensor, *further: Any, **options: Any) -> Tensor:
@@ -307,15 +311,17 @@ def test_constraints_hold_for_every_design(
     for sequence in DNA.decode(tokens):
         assert not constraints.violations(sequence)
     # Steps are those of the letters to be found.
-    if name != "mcts" and network == "cnn":  # several iterations a step; tries of all positions
+    # Several iterations a step; tries of all positions; some tries are of the next step.
+    if name != "mcts" and network == "cnn" and not (name == "classifier" and grid):
         assert prior.counter.calls <= method.steps_for(constraints.free)
     rows, _ = method.calls_per_design(constraints.free)
     assert prior.counter.rows <= rows * len(tokens)
-    alone = populations(noise_for(11, 1, start=2), method.population)
-    assert torch.equal(
-        method.sample(model(network), engine(), request, alone).tokens,
-        tokens[2 * method.population : 3 * method.population],
-    )
+    for place in (2,) if steps is None else (0, 2, 5):
+        alone = populations(noise_for(11, 1, start=place), method.population)
+        assert torch.equal(
+            method.sample(model(network), engine(), request, alone).tokens,
+            tokens[place * method.population : (place + 1) * method.population],
+        )
 
 
 def test_uniform_noise_has_no_blocks_and_no_order(name: str) -> None:

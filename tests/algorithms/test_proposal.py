@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from designkit.algorithms.sampling import _guided
+from designkit.algorithms.sampling._guided import choose
 from designkit.algorithms.sampling.base import Children, Designs, Request
 from designkit.algorithms.sampling.beam import Beam
 from designkit.algorithms.sampling.nested_is import NestedIS
@@ -144,6 +145,26 @@ def test_optimisers_draw_their_children_from_it_too(kind) -> None:
     assert other.counter.calls == 2 * L
     own = REWARDS[places(draw(plain, 400, WORLD.model()).tokens, K).numpy()]
     assert (found == own).mean() < 0.5
+
+
+def test_a_letter_that_the_prior_never_writes_is_not_proposed() -> None:
+    """In one step the prior writes, of each position, the letters of its smallest set."""
+    other = WORLD.model(WORLD.wrong_conditionals(2.0))
+    method = SVDD(candidates=2, temperature=1.0, proposal="other", top_p=0.5, steps=1)
+    first = WORLD.conditionals[-1]
+    order = np.argsort(-first, axis=1)
+    before = np.cumsum(np.take_along_axis(first, order, 1), 1) - np.take_along_axis(first, order, 1)
+    allowed = np.zeros((L, K), dtype=bool)
+    np.put_along_axis(allowed, order, before < 0.5, 1)
+    assert not allowed.all(1).any()
+    tokens = draw(method, 200, other).tokens
+    assert allowed[np.arange(L), tokens.numpy()].all()
+
+
+def test_what_no_law_allows_is_chosen_by_its_value() -> None:
+    values = torch.tensor([[0.0, 5.0], [5.0, 0.0]], dtype=torch.float64)
+    never = torch.full_like(values, -torch.inf)
+    assert choose(values, never, 0.1, noise_for(0, 2)).tolist() == [1, 0]
 
 
 def test_the_soft_optimal_policy_leaves_the_weights_even() -> None:

@@ -61,7 +61,7 @@ def advance(
             predict=predict,
             log_chance=chance,
         )
-        log_prob = law.log_prob(letters)
+        log_prob = (law if guard is None else guard.floored(law)).log_prob(letters)
         log_ratio = torch.zeros_like(log_prob)
         if proposal is not law:
             log_ratio = log_prob - proposal.log_prob(letters)

@@ -119,11 +119,39 @@ class Guard:
         index = law.positions[..., None].expand(-1, -1, self._size)
         guess, told = here.x_0_probs.double(), law.open[..., None]
         guess = guess.scatter(1, index, law.probs.double().where(told, guess.gather(1, index)))
-        if law.positions.shape[1] == 1:
-            return replace(law, probs=self._letters(here.tokens, guess, unknown, law.positions))
-        return ConstrainedTransition(
-            law.positions, law.probs, law.open, self, here.tokens, guess, unknown
-        )
+        # The law of a row with one letter to write is simple, whatever the others write.
+        writes_one = law.open.sum(1) <= 1
+        parts = [
+            (rows, kind(law, here.tokens, guess, unknown, rows))
+            for kind, rows in (
+                (self._of_one, writes_one.nonzero().squeeze(1)),
+                (self._of_several, (~writes_one).nonzero().squeeze(1)),
+            )
+            if len(rows)
+        ]
+        if len(parts) == 1:
+            return parts[0][1]
+        return Rows(law.positions, law.probs, law.open, tuple(parts))
+
+    def _of_one(
+        self, law: Transition, tokens: Tensor, guess: Tensor, unknown: Tensor, rows: Tensor
+    ) -> Transition:
+        """The law of rows (n,) that write one letter."""
+        positions = law.positions[rows]
+        probs = self._letters(tokens[rows], guess[rows], unknown[rows], positions)
+        return Transition(positions, probs, law.open[rows])
+
+    def _of_several(
+        self, law: Transition, tokens: Tensor, guess: Tensor, unknown: Tensor, rows: Tensor
+    ) -> Transition:
+        """The law of rows (n,) that write several letters."""
+        positions, probs, is_open = law.positions[rows], law.probs[rows], law.open[rows]
+        known = tokens[rows], guess[rows], unknown[rows]
+        return ConstrainedTransition(positions, probs, is_open, self, *known)
+
+    def floored(self, law: Transition) -> Transition:
+        """A law as the guard counts it: letters without a probability have a very small one."""
+        return replace(law, probs=law.probs.double().clamp(min=LEAST_WEIGHT))
 
     def draw(
         self, tokens: Tensor, guess: Tensor, unknown: Tensor, noise: Noise, candidates: int
@@ -253,6 +281,34 @@ class Guard:
 
 
 @dataclass(frozen=True)
+class Rows(Transition):
+    """A step's law that is another one for other rows.
+
+    Attributes:
+        parts: rows (n,), and their law of as many positions.
+    """
+
+    parts: tuple[tuple[Tensor, Transition], ...]
+
+    def draw(self, noise: Noise, candidates: int, purpose: str = "token") -> Tensor:
+        """See ``Transition.draw``."""
+        count, places = self.positions.shape
+        letters = self.positions.new_empty(count, candidates, places)
+        for rows, law in self.parts:
+            letters[rows] = law.draw(noise.rows(rows), candidates, purpose)
+        return letters
+
+    def log_prob(self, letters: Tensor) -> Tensor:
+        """See ``Transition.log_prob``."""
+        import torch
+
+        found = torch.empty(letters.shape[:2], dtype=torch.float64, device=letters.device)
+        for rows, law in self.parts:
+            found[rows] = law.log_prob(letters[rows])
+        return found
+
+
+@dataclass(frozen=True)
 class ConstrainedTransition(Transition):
     """A step's law of several positions, conditioned on an automaton that reads all positions.
 
@@ -310,6 +366,5 @@ class ConstrainedTransition(Transition):
         guess = self.guess.repeat_interleave(candidates, 0)
         rest = self.guard.log_total(drawn, guess, shown.flatten(0, 1))
         every = self.guard.log_total(self.tokens, self.guess, self.unknown)
-        likely = replace(self, probs=self.probs.double().clamp(min=LEAST_WEIGHT))
-        own = Transition.log_prob(likely, letters)
+        own = Transition.log_prob(self.guard.floored(self), letters)
         return own + rest.view(-1, candidates) - every[:, None]

@@ -294,6 +294,8 @@ def choose(values: Tensor, log_ratio: Tensor, temperature: float, noise: Noise) 
 
     values = without_nan(values)
     best = values.argmax(1)
+    # Of children that the model never draws none is likelier than another.
+    log_ratio = log_ratio.where(~log_ratio.isneginf().all(1, keepdim=True), 0.0)
     if temperature == 0:
         return best
     logs = (values - values.gather(1, best[:, None])) / temperature + log_ratio

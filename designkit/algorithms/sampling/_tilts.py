@@ -166,13 +166,19 @@ def exact_tilt(
     """
 
     def tilt(here: States, law: Transition) -> Transition:
-        rows, places = law.open.nonzero(as_tuple=True)
-        if len(rows) == 0:
-            return law
-        count, width, size = law.probs.shape
-        # With one position a step, what is tried is the next state itself.
-        step = here.step + (width == 1)
-        finished = step == here.plan.steps
+        # Where a step writes one letter, what is tried is the next state itself.
+        writes_one = (law.open.sum(1) == 1)[:, None]
+        factors = torch.zeros_like(law.probs, dtype=torch.float64)
+        for step, group in ((here.step + 1, writes_one), (here.step, ~writes_one)):
+            rows, places = (law.open & group).nonzero(as_tuple=True)
+            if len(rows):
+                values = tried(here, law, rows, places, step)
+                factors[rows, places] = _log_factors(values, heat(here.step), scale)
+        return law.tilted(factors)
+
+    def tried(here: States, law: Transition, rows: Tensor, places: Tensor, step: int) -> Tensor:
+        """Values (n, K) of the letters at places (n,) of rows (n,), as states of a step."""
+        size, finished = process.size, step == here.plan.steps
         letters = torch.arange(size, device=rows.device).repeat(len(rows))
         parent = rows.repeat_interleave(size)
         position = law.positions[rows, places].repeat_interleave(size)
@@ -183,7 +189,8 @@ def exact_tilt(
             guess = predict_distinct(here.predict, tokens, here.plan.times[step])
         else:
             guess = process.known(here.x_0_probs[parent], position[:, None], letters[:, None])
-        number = ((rows * width + places) * size)[:, None] + torch.arange(size, device=rows.device)
+        width = law.positions.shape[1] * size
+        number = (rows * width + places * size)[:, None] + torch.arange(size, device=rows.device)
         states = replace(
             here,
             tokens=tokens,
@@ -191,7 +198,7 @@ def exact_tilt(
             rows=here.rows[parent],
             step=step,
             plan=here.plan.rows(parent),
-            noise=here.noise.repeat(width * size).rows(number.flatten()),
+            noise=here.noise.repeat(width).rows(number.flatten()),
             log_chance=here.log_chance[parent],
         )
         values = without_nan(value(states)).view(-1, size)
@@ -199,9 +206,7 @@ def exact_tilt(
             lowest = values.masked_fill(values.isneginf(), torch.inf).amin(1, keepdim=True)
             values = values.where(~values.isneginf(), lowest)
             values = values.masked_fill(lowest.isinf(), 0.0)
-        table = values.new_zeros(count, width, size)
-        table[rows, places] = values
-        return law.tilted(_log_factors(table, heat(here.step), scale))
+        return values
 
     return tilt
 
@@ -223,7 +228,7 @@ def chained(first: Tilt | None, second: Tilt) -> Tilt:
 
 
 def proposal_tilt(predict: X0Function, process: DiffusionProcess) -> Tilt:
-    """The law of another model.
+    """The law of another model, of letters that the first may write: others have no weight.
 
     Args:
         predict: the other model's guess.
@@ -232,7 +237,10 @@ def proposal_tilt(predict: X0Function, process: DiffusionProcess) -> Tilt:
 
     def tilt(here: States, law: Transition) -> Transition:
         guess = predict_distinct(predict, here.tokens, here.time)
-        return process.transition(here.tokens, guess, here.plan, here.step)
+        theirs = process.transition(here.tokens, guess, here.plan, here.step)
+        weights = theirs.probs.where(law.probs > 0, 0.0)
+        total = weights.sum(-1, keepdim=True)
+        return replace(theirs, probs=(weights / total).where(total > 0, law.probs))
 
     return tilt
 

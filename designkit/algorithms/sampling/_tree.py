@@ -275,7 +275,7 @@ def distinct_letters(law: Transition, count: int, uniform: Tensor) -> tuple[Tens
     rows, places, size = law.probs.shape
     logs = law.probs.double().log()
     logs = logs - logs.logsumexp(-1, keepdim=True)
-    sure = torch.full_like(logs[:, 0], -torch.inf)
+    sure = logs.new_full((rows, size), -torch.inf)
     sure[:, 0] = 0
     known = logs.new_zeros(rows, 1)  # log-probability of each prefix
     highest = logs.new_zeros(rows, 1)  # its perturbed log-probability
