@@ -98,11 +98,10 @@ def test_temperature_zero_is_the_best_possible_completion() -> None:
         assert (found >= sure - 1e-12).all()
 
 
-@pytest.mark.parametrize("step", [0, 3])
-def test_roll_outs_revise_letters_by_the_chain_that_is_left(step: int) -> None:
+def test_roll_outs_revise_letters_by_the_chain_that_is_left() -> None:
     """Under uniform noise: every noisy state against products of the steps' own matrices."""
     world = make_world(3, 2)
-    rewards, steps, repeats = make_rewards(world), 5, 400
+    rewards, steps, step, repeats = make_rewards(world), 5, 3, 3000
     uniform = UniformWorld(world, Uniform(size=3))
     model, states = uniform.model(), world.clean
     ahead = np.exp(rewards / TEMPERATURE)
@@ -125,7 +124,7 @@ def test_roll_outs_revise_letters_by_the_chain_that_is_left(step: int) -> None:
     found = (values / TEMPERATURE).exp().view(-1, repeats).numpy()
     error = found.std(1, ddof=1) / np.sqrt(repeats)
     assert (np.abs(found.mean(1) - ahead) < 4.5 * error).all()
-    assert (error < 0.15 * ahead).all()
+    assert (error < 0.05 * ahead).all()
 
 
 @pytest.mark.slow
