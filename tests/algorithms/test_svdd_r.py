@@ -12,7 +12,7 @@ from designkit.algorithms.sampling.base import Request
 from designkit.algorithms.sampling.svdd import SVDD
 from designkit.algorithms.sampling.svdd_r import SVDDR
 from designkit.randomness import noise_for
-from tests.tabular import make_rewards, make_world, places
+from tests.tabular import children_worth, make_rewards, make_world, places
 
 WORLD = make_world(4, 4)
 REWARDS = make_rewards(WORLD)
@@ -68,6 +68,14 @@ def test_with_a_temperature_both_are_drawn_by_their_weights() -> None:
     # A state that is copied in its own place does not show.
     expected = (-finite / heat).softmax(0) * (1 - (finite / heat).softmax(0))
     torch.testing.assert_close(gone, expected, atol=0.01, rtol=0)
+
+
+def test_the_last_step_replaces_none() -> None:
+    """Each member keeps the best of its own children then; before, the worst makes way."""
+    values = torch.tensor([[5.0, 6], [1, 0], [3, 4], [9, 2]]).double()
+    method = SVDDR(particles=4, candidates=2, resampled=0.25)
+    assert method.select(children_worth(values, last=True), 0.0).tolist() == [1, 2, 5, 6]
+    assert method.select(children_worth(values), 0.0).tolist() == [1, 6, 5, 6]
 
 
 @pytest.mark.parametrize("particles", [2, 16])

@@ -114,6 +114,21 @@ def test_posterior_soft_is_exact_for_sums_over_positions() -> None:
     np.testing.assert_allclose(relaxed, completions_law(guess(STATES)) @ REWARDS, atol=1e-6)
 
 
+class Bounded:
+    """A reward whose bounds only whole sequences show."""
+
+    def values(self, tokens: torch.Tensor) -> torch.Tensor:
+        return torch.full((len(tokens),), -1e6, dtype=torch.float64)
+
+    def score_relaxed(self, probs: torch.Tensor, valid: torch.Tensor | None = None) -> torch.Tensor:
+        return torch.ones(len(probs))
+
+
+def test_posterior_soft_is_the_reward_of_what_is_finished() -> None:
+    found = PosteriorSoft().values(Bounded(), given(STATES, noise_for(0, 4)), 1.0).values
+    assert found.tolist() == [1, 1, 1, -1e6]
+
+
 def test_completions_are_all_there_is_to_say_where_positions_are_independent() -> None:
     letters = np.random.default_rng(2).dirichlet(np.ones(3), size=4)
     clean = WORLD.clean.numpy()
