@@ -46,10 +46,9 @@ def test_other_backups_have_other_limits() -> None:
     np.testing.assert_allclose(root_values(best, 40), REWARDS.max(), atol=1e-9)
 
 
-@pytest.mark.slow
-def test_outcomes_are_drawn_without_putting_back() -> None:
+@pytest.mark.parametrize("rows", [2000, pytest.param(30_000, marks=pytest.mark.slow)])
+def test_outcomes_are_drawn_without_putting_back(rows: int) -> None:
     letters = np.array([[0.5, 0.3, 0.2], [0.1, 0.2, 0.7]])
-    rows = 30_000
     law = Transition(
         torch.tensor([[0, 2, 1]]).expand(rows, -1),
         torch.tensor([*letters.tolist(), [1 / 3] * 3]).expand(rows, -1, -1),

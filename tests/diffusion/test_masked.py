@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from designkit.diffusion.base import categorical
+from designkit.diffusion.base import categorical, predict_distinct
 from designkit.diffusion.masked import Masked
 from designkit.randomness import noise_for
 from tests.tabular import World, make_world, places, propose
@@ -396,6 +396,21 @@ def test_probabilities_of_either_precision_give_tokens_of_one_entropy() -> None:
     assert abs(entropy_of(double) - entropy_of(single)) < 1e-3
     exact = float(-(probs.double() * probs.double().log()).sum())
     assert abs(entropy_of(double) - exact) < 0.02
+
+
+def test_equal_states_at_one_time_are_guessed_once() -> None:
+    asked: list[Tensor] = []
+
+    def predict(x_t: Tensor, t: Tensor) -> Tensor:
+        asked.append(x_t)
+        return x_t[..., None] + 10 * t[:, None, None]
+
+    x_t = torch.tensor([[0, 1], [2, 1], [0, 1], [0, 1], [2, 1]])
+    each = torch.tensor([1.0, 2, 3, 1, 2], dtype=torch.float64)  # the third is at another time
+    found = predict_distinct(predict, x_t, each)[..., 0]
+    assert torch.equal(found, x_t + 10 * each[:, None].float())
+    assert predict_distinct(predict, x_t, torch.tensor(4.0)).shape == (5, 2, 1)
+    assert [len(states) for states in asked] == [3, 2]
 
 
 def test_rows_with_fewer_positions_than_blocks_begin_late_and_end_with_the_others() -> None:
