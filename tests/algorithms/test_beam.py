@@ -186,19 +186,3 @@ def test_states_are_ranked_by_what_they_are_worth_now() -> None:
         index = (first + torch.tensor(kept)).flatten()
         x_t, plan = children[index], plan.rows(index // candidates)
     assert torch.equal(found, x_t)
-
-
-def test_what_only_the_proposal_draws_is_ranked_by_its_worth() -> None:
-    """Letters of probability 0 under the prior count as those of nearly 0 do."""
-    proposal, found = WORLD.model(WORLD.wrong_conditionals()), []
-    hidden = WORLD.noisy.numpy() == WORLD.size
-    method = Beam(beams=4, candidates=4, temperature=1e-9, proposal="other")
-    for least in (0.0, 1e-12):
-        conditionals = WORLD.conditionals.copy()
-        conditionals[hidden, 0] = least
-        conditionals /= conditionals.sum(-1, keepdims=True)
-        request = Request(4, load_model=lambda ref: proposal)
-        objective, model = WORLD.objective(REWARDS), WORLD.model(conditionals)
-        found.append(method.sample(model, objective, request, noise_for(2, 80)).tokens)
-    assert (found[0] == 0).any()
-    assert torch.equal(found[0], found[1])

@@ -117,9 +117,7 @@ class Beam(GuidedSampler):
         def select(children: Children) -> Tensor:
             nonlocal paths
             paths_ahead = (paths[:, None] + children.log_prob).flatten()
-            bonus = torch.zeros_like(children.values)
-            if self.likelihood_weight:  # 0 times -inf, of what the model never draws, is NaN
-                bonus = self.likelihood_weight * paths_ahead.view_as(bonus)
+            bonus = self.likelihood_weight * paths_ahead.view_as(children.values)
             kept = self.select(children, bonus, self.temperature_at(children.step, steps))
             paths = paths_ahead[kept]
             return kept
