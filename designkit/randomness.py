@@ -3,7 +3,7 @@
 A number is addressed by (seed, purpose, round, item, step, candidate, position). The same design
 therefore gets the same noise in any batch, on any shard, and after any resume, and nothing has to
 be saved or restored. The generator is Philox-4x32-10 (Salmon et al. 2011, "Parallel random numbers:
-as easy as 1, 2, 3"), written in int64 tensor operations, so CPU and CUDA give the same bits.
+as easy as 1, 2, 3"), written in operations on integers, so CPU and CUDA give the same bits.
 """
 
 from __future__ import annotations
@@ -13,7 +13,11 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import numpy as np
     import torch
+    from numpy.typing import NDArray
     from torch import Tensor
 
 _WORD = 0xFFFFFFFF
@@ -51,6 +55,27 @@ def philox(
         k0 = (k0 + _WEYL[0]) & _WORD
         k1 = (k1 + _WEYL[1]) & _WORD
     return c0, c1, c2, c3
+
+
+def _philox_words(
+    counter: Sequence[NDArray[np.int64]], key: tuple[int, int]
+) -> tuple[NDArray[np.uint64], NDArray[np.uint64]]:
+    """``philox`` in as few array operations as can be: words 0 and 2, and 1 and 3, (2, ...)."""
+    import numpy as np
+
+    shape = np.broadcast_shapes(*(words.shape for words in counter))
+    even, odd = np.empty((2, *shape), dtype=np.uint64), np.empty((2, *shape), dtype=np.uint64)
+    even[0], odd[0], even[1], odd[1] = counter
+    column = (2, *(1 for _ in shape))
+    factors = np.array(_MULTIPLIERS, dtype=np.uint64).reshape(column)
+    for number in range(_ROUNDS):
+        keys = [(k + number * step) & _WORD for k, step in zip(key, _WEYL, strict=True)]
+        products = even * factors
+        even = (products >> np.uint64(32))[::-1] ^ odd
+        even ^= np.array(keys, dtype=np.uint64).reshape(column)
+        products &= np.uint64(_WORD)
+        odd = products[::-1]
+    return even, odd
 
 
 @dataclass(frozen=True)
@@ -131,11 +156,20 @@ class Noise:
         Returns:
             (B,), (B, L), (B, M) or (B, M, L).
         """
+        named = f"{purpose}@{self.round}" if self.round else purpose
+        key = (self.seed & _WORD, zlib.crc32(named.encode()))
+        is_cpu = self.item.device.type == "cpu"
+        draw = self._uniform_on_cpu if is_cpu else self._uniform_on_device
+        return draw(key, positions, candidates)
+
+    def _uniform_on_device(
+        self, key: tuple[int, int], positions: int | Tensor | None, candidates: int | None
+    ) -> Tensor:
+        """``uniform`` in tensor operations."""
         import numpy as np
         import torch
 
-        device = self.item.device
-        item = self.item
+        item, device = self.item, self.item.device
         step = torch.as_tensor(self.step, device=device).expand_as(item)
         candidate = torch.as_tensor(self.candidate, device=device).expand_as(item)
         position = torch.zeros((), dtype=torch.int64, device=device)
@@ -148,8 +182,6 @@ class Noise:
                 position = torch.arange(positions, device=device)
             else:
                 position = positions if candidates is None else positions[:, None]
-        named = f"{purpose}@{self.round}" if self.round else purpose
-        key = (self.seed & _WORD, zlib.crc32(named.encode()))
         # Not torch.broadcast_shapes: its first call imports sympy, for most of a second.
         shapes = (item.shape, step.shape, candidate.shape, position.shape)
         shape = np.broadcast_shapes(*(tuple(one) for one in shapes))
@@ -163,6 +195,36 @@ class Noise:
         # 52 bits and a half: exact in float64, and neither 0 nor 1.
         bits = (((high << 32) | low) >> 12) & ((1 << 52) - 1)
         return ((bits.to(torch.float64) + 0.5) * 2.0**-52).expand(shape)
+
+    def _uniform_on_cpu(
+        self, key: tuple[int, int], positions: int | Tensor | None, candidates: int | None
+    ) -> Tensor:
+        """``uniform`` with array operations, which cost less where there are few numbers."""
+        import numpy as np
+        import torch
+
+        item, step, candidate = (
+            one if isinstance(one, int) else one.numpy()
+            for one in (self.item, self.step, self.candidate)
+        )
+        item, step, candidate = np.asarray(item), np.asarray(step), np.asarray(candidate)
+        position: NDArray[np.int64] = np.zeros((), dtype=np.int64)
+        if candidates is not None:
+            item, step = item[:, None], step[..., None]
+            candidate = candidate[..., None] + np.arange(candidates)
+        if positions is not None:
+            item, step, candidate = item[..., None], step[..., None], candidate[..., None]
+            if isinstance(positions, int):
+                position = np.arange(positions)
+            else:
+                position = positions.numpy()
+                position = position if candidates is None else position[:, None]
+        high_bits = ((item >> 32) & 0xFF) << 24
+        counter = item & _WORD, (step & 0xFFFFFF) | high_bits, candidate, position
+        even, odd = _philox_words(counter, key)
+        # 52 bits and a half: exact in float64, and neither 0 nor 1.
+        bits = (even[0] << np.uint64(20)) | (odd[0] >> np.uint64(12))
+        return torch.from_numpy((bits.view(np.int64) + 0.5) * 2.0**-52)
 
 
 def noise_for(

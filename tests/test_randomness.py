@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import random
+import zlib
 
 import numpy as np
 import pytest
 import torch
 
 from designkit import randomness
-from designkit.randomness import MAX_SEED, Noise, noise_for, philox
+from designkit.randomness import MAX_SEED, Noise, _philox_words, noise_for, philox
 
 PI = (0x243F6A88, 0x85A308D3, 0x13198A2E, 0x03707344)
 
@@ -31,6 +32,26 @@ def test_philox_gives_the_known_answers_of_random123(
 ) -> None:
     words = philox(tuple(torch.tensor([word]) for word in counter), key)  # type: ignore[arg-type]
     assert tuple(int(word) for word in words) == answer
+    even, odd = _philox_words([np.array([word]) for word in counter], key)
+    assert tuple(words.item() for pair in zip(even, odd, strict=True) for words in pair) == answer
+
+
+@pytest.mark.parametrize("positions", [None, 7, torch.tensor([[5, 0], [2**31, 9], [1, 1]])])
+@pytest.mark.parametrize("candidates", [None, 4])
+@pytest.mark.parametrize(("step", "candidate"), [(3, 0), (torch.tensor([1, 2, 1]),) * 2])
+def test_devices_and_processors_draw_the_same_numbers(
+    positions: int | torch.Tensor | None,
+    candidates: int | None,
+    step: int | torch.Tensor,
+    candidate: int | torch.Tensor,
+) -> None:
+    noise = Noise(5, torch.tensor([0, 2**33 + 1, 2**39]), step, candidate)
+    found = noise.uniform("test", positions, candidates)
+    key = (5, zlib.crc32(b"test"))
+    assert torch.equal(found, noise._uniform_on_device(key, positions, candidates))
+    rows = [3] if candidates is None else [3, candidates]
+    width = [] if positions is None else [7 if isinstance(positions, int) else 2]
+    assert list(found.shape) == rows + width
 
 
 def draws(noise: Noise, purpose: str = "test") -> torch.Tensor:
