@@ -199,6 +199,12 @@ class Sampler(Settings):
             (N, L, K) probabilities of the clean letters.
         """
         probs = self.guess(model, x_t, t)
+        if self.denoiser_temperature == self.top_p == 1:
+            return probs
+        if model.process.reveals and x_t.ndim == 2 and probs.device.type == "cpu":
+            hidden = x_t == model.alphabet.mask  # what is known stays as it is
+            probs[hidden] = shaped(probs[hidden], self.denoiser_temperature, self.top_p)
+            return probs
         return shaped(probs, self.denoiser_temperature, self.top_p)
 
     def decode(
@@ -261,6 +267,8 @@ class Sampler(Settings):
                 # Time alone may change the guess; weights need a value of every state at both ends.
                 is_end = resample is not None and step in (0, plan.steps - 1)
                 everyone = coupled or is_end or model.time_conditioned or plan.always
+                if not (everyone or plan.most[step] or resample):
+                    continue
                 here = States(x_t, probs, rows, step, plan, noise.at(step), predict, chance)
                 if not everyone:
                     here = here.select(plan.changing(step).nonzero().squeeze(1))
