@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from designkit.metrics.markov import MarkovModel
+from designkit.models._counted import CountedSettings
 from designkit.models.base import DiffusionModel, LengthLaw
 from designkit.randomness import noise_for
 from designkit.recipes._training_data import TrainingData, TrainingExamples
@@ -17,6 +18,8 @@ from designkit.recipes.training import as_stored, build_seeded, with_stored_weig
 from designkit.registry.build import component_fields
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from numpy.typing import NDArray
     from torch import Tensor, nn
 
@@ -93,6 +96,19 @@ class PriorTask:
             return logits
 
         return denoise
+
+    def shown(self) -> Iterator[tuple[Tensor, Tensor]]:
+        """The training sequences, those of one length (N, L) at a time, and their shares (N,).
+
+        Both strands are there where both are shown; a share is how much a row counts in the loss.
+        """
+        rows = self.data.rows("train")
+        for length in self.data.lengths[rows].unique().tolist():
+            own = rows[self.data.lengths[rows] == length]
+            tokens, share = self.data.tokens[own, :length], self._examples.share[own]
+            yield tokens, share
+            if self.complement is not None:
+                yield self.complement[tokens.flip(1)], share
 
     def evaluate(self, module: nn.Module) -> dict[str, float]:
         """Held-out NELBO: ``loss`` in nats per letter, and bits per letter."""
@@ -252,8 +268,13 @@ def train_prior(
     network = build_seeded(
         lambda: request.architecture.build(process.states, process.size, count), request.seed
     )
-    result = fit(request.name, network, task, request.run_dir, request.seed)
-    weights = as_stored(result.weights, settings.stored_precision)
+    best_update = 0
+    if isinstance(request.architecture, CountedSettings):
+        weights = request.architecture.counted(task.shown(), process.size)
+    else:
+        result = fit(request.name, network, task, request.run_dir, request.seed)
+        weights, best_update = result.weights, result.state.best_update
+    weights = as_stored(weights, settings.stored_precision)
     network = with_stored_weights(network, weights)
     own: dict[str, Any] = {}
     if settings.classes is not None and classes is not None:
@@ -268,5 +289,5 @@ def train_prior(
         "kind": "diffusion",
         "process": component_fields(settings.process["name"], process),
         "length_law": task.length_law.to_dict(),
-        "metrics": {"test": prior_metrics(task, network), "best_update": result.state.best_update},
+        "metrics": {"test": prior_metrics(task, network), "best_update": best_update},
     }

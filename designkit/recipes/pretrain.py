@@ -11,6 +11,7 @@ import designkit
 from designkit import plugins
 from designkit.errors import ConfigurationError, UsageError
 from designkit.io.alphabets import load_alphabet
+from designkit.models._counted import CountedSettings
 from designkit.models._rules import RuleSettings
 from designkit.recipes._training_run import (
     Reporting,
@@ -116,6 +117,9 @@ def _with_time(
     architecture: DenoiserSettings, process: DiffusionProcess, merged: Layer
 ) -> tuple[DenoiserSettings, list[str]]:
     """The network, told the time if its noise process needs that; and what is wrong with it."""
+    if process.needs_time and isinstance(architecture, CountedSettings):
+        where, noise = merged.origin(("process",)), type(process).__name__.lower()
+        return architecture, [f"{where}: process: with {noise} noise there is nothing to count"]
     if not process.needs_time or architecture.time_conditioned:
         return architecture, []
     if "time_conditioned" in architecture.model_fields_set:

@@ -15,6 +15,7 @@ from designkit.alphabet import DNA, PROTEIN
 from designkit.diffusion.masked import Masked
 from designkit.errors import ModelError, UsageError
 from designkit.models._chunks import CPU_ROWS, FixedRows, in_fixed_chunks
+from designkit.models._counted import CountedSettings
 from designkit.models._layers import ClassEmbedding, Conv
 from designkit.models._rules import RuleSettings
 from designkit.models.base import (
@@ -89,7 +90,7 @@ def tokens(rows: int, length: int, states: int = K, seed: int = 0) -> Tensor:
 TRAINED = [
     name
     for name in plugins.names("designkit.denoisers")
-    if not issubclass(plugins.find("designkit.denoisers", name), RuleSettings)
+    if not issubclass(plugins.find("designkit.denoisers", name), RuleSettings | CountedSettings)
 ]
 all_denoisers = pytest.mark.parametrize("name", TRAINED)
 all_predictors = pytest.mark.parametrize("name", plugins.names("designkit.predictors"))
