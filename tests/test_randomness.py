@@ -74,10 +74,13 @@ def test_neither_0_nor_1_is_drawn(
     word: int, number: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whatever the generator's words are: logarithms of numbers, and of these, are finite."""
+    words = np.full((2, 3, 50), word, dtype=np.uint64)
+    monkeypatch.setattr(randomness, "_philox_words", lambda counter, key: (words, words))
     monkeypatch.setattr(randomness, "philox", lambda counter, key: (torch.tensor(word),) * 4)
-    uniform = draws(noise_for(0, 3))
-    assert (uniform == number).all()
-    assert uniform.log().neg().log().isfinite().all()
+    noise = noise_for(0, 3)
+    for uniform in (draws(noise), noise._uniform_on_device((0, 0), 50, None)):
+        assert (uniform == number).all()
+        assert uniform.log().neg().log().isfinite().all()
 
 
 def test_low_bits_are_uniform_too() -> None:

@@ -17,7 +17,7 @@ from designkit.algorithms.refinement._positions import (
     within_edits,
 )
 from designkit.algorithms.refinement._survivors import survivors
-from designkit.algorithms.refinement._variation import crossed, resized
+from designkit.algorithms.refinement._variation import crossed, resized, shifted
 from designkit.algorithms.refinement.base import Archive, Brief, Ledger, Spent
 from designkit.alphabet import DNA
 from designkit.randomness import noise_for
@@ -242,6 +242,47 @@ def test_a_letter_more_or_less(joint: int) -> None:
             assert marked == [one for one in beside if 0 <= one < length - 1]
     if joint == 1:
         assert {place for length, place in seen if length == 5} == set(range(6))
+
+
+@pytest.mark.parametrize("joint", [1, 2])
+def test_shifted_takes_a_letter_out_and_puts_one_in_elsewhere(joint: int) -> None:
+    sequence = "ABCDEF"
+    lengths = torch.tensor([1, 2, 6]).repeat(N)
+    tokens = torch.arange(6).expand(3 * N, -1).where(torch.arange(6) < lengths[:, None], -1)
+    free = torch.ones_like(tokens, dtype=torch.bool) & (tokens >= 0)
+    found, drawn = shifted(tokens, lengths, free, joint, noise_for(5, 3 * N))
+    seen = set()
+    for row in range(3 * N):
+        length = int(lengths[row])
+        assert (found[row, length:] == -1).all()
+        marked = drawn[row].nonzero().flatten().tolist()
+        assert max(marked) < length
+        letters = [sequence[token] for token in found[row, :length].tolist()]
+        ways = {}
+        for out in range(length):
+            rest = [letter for place, letter in enumerate(sequence[:length]) if place != out]
+            for into in range(length):
+                moved = [*rest[:into], "?", *rest[into:]]
+                ends = {
+                    place for end in (out, into) for place in range(end - joint + 1, end + joint)
+                }
+                fits = all(a == b or b == "?" for a, b in zip(letters, moved, strict=True))
+                if fits and set(marked) == ends & set(range(length)):
+                    ways[out, into] = moved
+        assert ways
+        if length == 6 and joint == 1:
+            seen |= set(ways)
+    if joint == 1:
+        assert {(out, into) for out in range(6) for into in range(6) if out != into} <= seen
+
+
+def test_shifted_leaves_alone_what_may_not_change() -> None:
+    tokens = torch.arange(6).expand(N, -1)
+    free = torch.tensor([True, True, False, True, True, False]).expand(N, -1)
+    found, drawn = shifted(tokens, torch.full((N,), 6), free, 2, noise_for(6, N))
+    assert (found[:, [2, 5]] == torch.tensor([2, 5])).all()
+    assert not drawn[:, [2, 5]].any()
+    assert (found != tokens).any(0).tolist() == [True, True, False, True, True, False]
 
 
 def test_the_best_go_on_and_the_newest_of_equals() -> None:

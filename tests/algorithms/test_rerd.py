@@ -34,7 +34,7 @@ class ExactRERD(RERD):
 @pytest.mark.parametrize("span", [0.0, 1.0])
 def test_an_exact_kernel_without_selection_leaves_the_law(span: float) -> None:
     count = 4000
-    method = ExactRERD(population=count, selection="none", fraction=0.5, span=span)
+    method = ExactRERD(population=count, selection="none", fraction=0.5, span=span, shifts=0.5)
     archive, _ = toy_archive(WORLD, REWARDS)
     first = drawn_from(archive, WORLD, TARGET, count, seed=1)
     last = run(method, WORLD.model(), archive, 2, start=first)[-1]
@@ -197,6 +197,28 @@ def test_letters_come_and_go_within_lengths_and_edits() -> None:
         assert populations[-1].edits.equal(
             torch.tensor([archive.designs[n].edits for n in populations[-1].numbers.tolist()])
         )
+
+
+def test_stretches_move_within_what_may_change_and_edits() -> None:
+    model = contract.model()
+    root = "ACGTACGTAC"
+    free = torch.arange(10) > 2
+    for most in (None, 4):
+        archive = contract.archive_of((root,))
+        brief = Brief(most_edits=most, changeable=lambda length: free)
+        run(RERD(population=8, shifts=1, crossover=0), model, archive, 8, brief=brief)
+        designs = [archive.sequence(number) for number in range(len(archive))]
+        assert len(designs) > 40
+        assert {design[:3] for design in designs} == {root[:3]}
+        edits = [differ(design, root) for design in designs]
+        assert max(edits) <= (most or 7)
+        if most is None:
+            parents = [archive.designs[number].parent for number in range(1, len(archive))]
+            far = [
+                differ(designs[number + 1], designs[parent])
+                for number, parent in enumerate(parents)
+            ]
+            assert max(far) > 4  # of a shift; 3 of 10 positions are drawn at most otherwise
 
 
 def differ(first: str, second: str) -> int:

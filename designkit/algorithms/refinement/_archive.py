@@ -142,6 +142,8 @@ class Archive:
         """
         import torch
 
+        if not any(self.roots):
+            return torch.full_like(members.tokens, NOTHING)
         roots = [self.roots[lineage] or "" for lineage in members.lineages.tolist()]
         tokens, lengths = padded(roots, self._alphabet)
         width = members.tokens.shape[1]

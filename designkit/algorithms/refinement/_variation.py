@@ -95,6 +95,37 @@ def resized(
     return wider.where(inside, NOTHING), after, own
 
 
+def shifted(
+    tokens: Tensor, lengths: Tensor, changeable: Tensor, joint: int, noise: Noise
+) -> tuple[Tensor, Tensor]:
+    """Sequences in which a random stretch has moved by one place.
+
+    One letter is taken out and one put in elsewhere; what is between the two moves.
+
+    Args:
+        tokens: (N, W), -1 beyond the end.
+        lengths: (N,).
+        changeable: (N, W) bool; other positions stay as they are.
+        joint: the letters at both places are drawn, and joint - 1 on each side of them.
+        noise: of the N children.
+
+    Returns:
+        Tokens (N, W) and the positions (N, W) to be drawn anew.
+    """
+    import torch
+
+    uniform = noise.uniform("shift", 2)
+    out = (uniform[:, 0] * lengths).long()
+    into = (out + 1 + (uniform[:, 1] * (lengths - 1)).long()) % lengths
+    out, into = out[:, None], into[:, None]
+    places = torch.arange(tokens.shape[1])
+    between = (places >= out.minimum(into)) & (places <= out.maximum(into)) & (places != into)
+    source = places + between.long() * (into - out).sign()
+    moved = tokens.gather(1, source).where(changeable, tokens)
+    drawn = ((places - out).abs() < joint) | ((places - into).abs() < joint)
+    return moved, drawn & changeable
+
+
 def least_likely(
     model: DiffusionModel, members: Population, among: Tensor, count: Tensor, noise: Noise
 ) -> Tensor:

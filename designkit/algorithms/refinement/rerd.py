@@ -23,6 +23,7 @@ from designkit.algorithms.refinement._variation import (
     crossed,
     least_likely,
     resized,
+    shifted,
     with_partners,
 )
 
@@ -52,12 +53,16 @@ class RERD(Evolution):
         confidence: prefer positions whose letters the prior finds unlikely, for one more denoiser
             row a child.
         joint: positions on each side of a cut that are drawn anew after a crossover.
+        shifts: share of children, crossed ones aside, in which a stretch moves by one place: a
+            letter is taken out at one end of it, and one put in at the other, whatever that does
+            to the letters between. The letters at both ends are drawn, and ``joint`` - 1 on each
+            side of them.
         indels: share of children, crossed ones aside, with one letter more or less than their
             parent, where the prior writes sequences of several lengths. A letter that is put in
             is drawn, and ``joint`` - 1 on each side of it or of the gap.
         selection: ``best`` of members and children go on, or with ``pareto`` those that none
             surpasses in all objectives (NSGA-II); with ``none`` each member is followed by its own
-            child, whatever its reward, and nothing is crossed.
+            child, whatever its reward, and nothing is crossed or shifted.
     """
 
     fraction: float = Field(default=0.3, gt=0, le=1)
@@ -67,6 +72,7 @@ class RERD(Evolution):
     span: float = Field(default=0.5, ge=0, le=1)
     confidence: bool = False
     joint: int = Field(default=1, ge=1)
+    shifts: float = Field(default=0.0, ge=0, le=1)
     indels: float = Field(default=0.0, ge=0, le=1)
     selection: Literal["best", "pareto", "none"] = "best"
 
@@ -95,9 +101,15 @@ class RERD(Evolution):
             joints = near(cuts, self.joint, changeable)
             tokens = other.where(pairs.crossed[:, None], tokens)
             chosen = joints.where(pairs.crossed[:, None], chosen)
-        chosen = with_partners(model, chosen, changeable)
         lengths, roots = pairs.parents.lengths, pairs.roots
         change = self._changes_of_length(pairs, brief, noise)
+        shifts = 0.0 if self.selection == "none" else self.shifts
+        is_shifted = (noise.uniform("is-shifted") < shifts) & ~pairs.crossed & (change == 0)
+        if bool(is_shifted.any()):
+            moved, ends = shifted(tokens, lengths, changeable, self.joint, noise)
+            tokens = moved.where(is_shifted[:, None], tokens)
+            chosen = ends.where(is_shifted[:, None], chosen)
+        chosen = with_partners(model, chosen, changeable)
         if bool(change.any()):
             tokens, lengths, chosen = resized(tokens, lengths, chosen, change, self.joint, noise)
             roots = torch.nn.functional.pad(roots, (0, 1), value=-1)
