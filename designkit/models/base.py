@@ -54,7 +54,7 @@ class DenoiserSettings(Settings):
         ``x_t`` are one-hots or probabilities (B, L, V) and ``t`` times (B,). ``condition`` (B,)
         int64 is the class of each row, ``classes`` standing for the null class, as None does for
         all rows. ``valid`` (B, L) is False at padding. A network may have ``partners`` (L,), for
-        each position one that is better drawn anew together with it, which may be itself.
+        each position the only other one that its letter depends on, its own for none.
 
         Args:
             states: number of noisy tokens V.

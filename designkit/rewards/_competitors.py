@@ -131,8 +131,9 @@ class Competitors:
 class Rivalry:
     """How a target holds against competitors: a stand-in for folding.
 
-    What was judged last is kept, and of sequences that differ from it in a few letters only the
-    terms of these are looked up. Energies are whole numbers: the way to a sum does not matter.
+    Sequences are followed: of one that differs in a few letters from what was judged before, or
+    from what that had come from, only the terms of these letters are looked up. Energies are whole
+    numbers: the way to a sum does not matter.
 
     Args:
         energies: of structures.
@@ -148,8 +149,8 @@ class Rivalry:
         sizes = np.array([len(one.terms) for one in competitors])
         self._owner = np.repeat(np.arange(len(sizes)), sizes)
         self._first = sizes.cumsum() - sizes
-        self._letters: Integers = np.zeros((0, length), dtype=np.int64)
-        self._found = self._lead = np.zeros((0, 0), dtype=np.int64)
+        self._known: _Judged | None = None
+        self._tried: _Tried | None = None
 
     def lead(self, letters: Integers) -> Integers:
         """Energies (N, C) of the target less those of competitors, in 0.01 kcal/mol.
@@ -157,35 +158,36 @@ class Rivalry:
         Args:
             letters: (N, L) tokens of A, C, G, U.
         """
-        if letters.shape == self._letters.shape:
-            self._follow(letters)
-        else:
-            self._found = self._energies.of(letters, self._terms)
-            signed = self._found[:, self._place] * self._sign
-            self._lead = np.add.reduceat(signed, self._first, axis=1)
-        self._letters = letters.copy()
-        return self._lead
+        known = self._known
+        if known is None or letters.shape != known.letters.shape:
+            found = self._energies.of(letters, self._terms)
+            lead = np.add.reduceat(found[:, self._place] * self._sign, self._first, axis=1)
+            self._known, self._tried = _Judged(letters.copy(), found, lead), None
+            return lead
+        if self._tried is not None:
+            known.take_up(self._tried, letters)
+        self._tried = self._changed(known, letters)
+        return self._tried.lead
 
-    def _follow(self, letters: Integers) -> None:
-        """Correct what was found for the letters that are others now."""
-        count = len(self._terms)
-        rows, positions = np.nonzero(letters != self._letters)
-        code = np.unique(rows[:, None] * (count + 1) + self._touched[positions])
-        rows, terms = np.divmod(code, count + 1)
-        rows, terms = rows[terms < count], terms[terms < count]
+    def _changed(self, known: _Judged, letters: Integers) -> _Tried:
+        """What is another than it was, and the lead that makes it."""
+        rows, positions = np.nonzero(letters != known.letters)
+        touched, first = self._touched
+        which, each = _expanded(first, positions)
+        code = np.unique(rows[which] * len(self._terms) + touched[each])
+        rows, terms = np.divmod(code, len(self._terms))
         change = self._energies.of_each(letters, rows, self._terms[terms])
-        change -= self._found[rows, terms]
+        change -= known.found[rows, terms]
         rows, terms, change = rows[change != 0], terms[change != 0], change[change != 0]
-        self._found[rows, terms] += change
         owners, signs, first = self._of_term
-        uses = first[terms + 1] - first[terms]
-        each = np.repeat(first[terms] - uses.cumsum() + uses, uses) + np.arange(uses.sum())
-        code = np.repeat(rows * self._lead.shape[1], uses) + owners[each]
-        total = np.bincount(code, np.repeat(change, uses) * signs[each], self._lead.size)
-        self._lead += total.astype(np.int64).reshape(self._lead.shape)
+        which, each = _expanded(first, terms)
+        code = rows[which] * known.lead.shape[1] + owners[each]
+        total = np.bincount(code, change[which] * signs[each], known.lead.size)
+        lead = known.lead + total.astype(np.int64).reshape(known.lead.shape)
+        return _Tried(letters.copy(), rows, terms, change, lead)
 
     @cached_property
-    def _touched(self) -> Integers:
+    def _touched(self) -> tuple[Integers, Integers]:
         return self._energies.touched(self._terms)
 
     @cached_property
@@ -227,3 +229,43 @@ class Rivalry:
         kept = np.sort(np.argsort(-closest, kind="stable")[:most])
         chosen = [self._competitors[column] for column in kept.tolist()]
         return Rivalry(self._energies, chosen, self._length)
+
+
+@dataclass
+class _Judged:
+    """N sequences, what energies their terms have (N, T), and what the target's lead is (N, C)."""
+
+    letters: Integers
+    found: Integers
+    lead: Integers
+
+    def take_up(self, tried: _Tried, letters: Integers) -> None:
+        """Go on from what was tried where that is nearer to what is asked for now."""
+        apart, now = letters != self.letters, letters != tried.letters
+        nearer = now.sum(1) < apart.sum(1)
+        self.letters[nearer], self.lead[nearer] = tried.letters[nearer], tried.lead[nearer]
+        own = nearer[tried.rows]
+        self.found[tried.rows[own], tried.terms[own]] += tried.change[own]
+
+
+@dataclass
+class _Tried:
+    """Sequences judged last, and by how much some terms (P,) of some rows (P,) are others."""
+
+    letters: Integers
+    rows: Integers
+    terms: Integers
+    change: Integers
+    lead: Integers
+
+
+def _expanded(first: Integers, groups: Integers) -> tuple[Integers, Integers]:
+    """The members of groups: to which of ``groups`` each belongs, and its place.
+
+    Args:
+        first: (G + 1,) where each group begins, and the end.
+        groups: numbers of some, in any order.
+    """
+    sizes = first[groups + 1] - first[groups]
+    which = np.repeat(np.arange(len(groups)), sizes)
+    return which, np.repeat(first[groups] - sizes.cumsum() + sizes, sizes) + np.arange(len(which))

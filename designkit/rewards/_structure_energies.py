@@ -76,23 +76,19 @@ class StructureEnergies:
         entry = self._offsets[terms] + found.sum(1)
         return np.asarray(self._tables.entries[entry], dtype=np.int64)
 
-    def touched(self, terms: Integers) -> Integers:
-        """The terms (L, M) whose energies depend on each position, by their place in ``terms``.
-
-        Where a position has fewer than M, the rest is T.
+    def touched(self, terms: Integers) -> tuple[Integers, Integers]:
+        """The terms whose energies depend on each position, position by position.
 
         Args:
             terms: (T,) numbers.
+
+        Returns:
+            Places in ``terms``, and where those of each position begin, (L + 1,).
         """
         self._note()
-        matters = self._strides[terms] > 0
-        place, which = np.nonzero(matters)
-        position = self._places[terms[place], which]
-        position, place = np.unique(np.stack([position, place]), axis=1)
-        count = np.bincount(position, minlength=self._length)
-        found = np.full((self._length, count.max(initial=0)), len(terms), dtype=np.int64)
-        found[position, np.arange(len(place)) - np.repeat(count.cumsum() - count, count)] = place
-        return found
+        place, letter = np.nonzero(self._strides[terms] > 0)
+        position, place = np.unique([self._places[terms[place], letter], place], axis=1)
+        return place, np.searchsorted(position, np.arange(self._length + 1))
 
     def energies(self, letters: Integers, structure: str) -> NDArray[np.int64]:
         """Energies (N,) of a structure in 0.01 kcal/mol."""

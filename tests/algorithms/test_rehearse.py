@@ -10,11 +10,13 @@ import numpy as np
 import pytest
 import torch
 
-from designkit.algorithms.refinement._rehearsal import Rehearsal
+from designkit.algorithms.refinement._drafts import Decoder
+from designkit.algorithms.refinement._rehearsal import Rehearsal, independent_draws
 from designkit.algorithms.refinement.base import Archive, Brief, Ledger, Population
 from designkit.algorithms.refinement.rehearse import Rehearse
 from designkit.algorithms.sampling.ancestral import Ancestral
 from designkit.alphabet import RNA
+from designkit.dot_bracket import partners as partners_of
 from designkit.models.base import DiffusionModel
 from designkit.randomness import noise_for
 from designkit.registry.build import load_diffusion_model
@@ -127,6 +129,52 @@ def test_tries_stay_near_the_root() -> None:
     found = rehearsed(start, brief=brief, roots=(root,), tries=20, temperature=5.0)
     assert ((found != start).sum(1)).max() == 2
     assert ((rehearsed(start, tries=20, temperature=5.0) != start).sum(1)).max() > 2
+
+
+class Even:
+    """A stand-in that likes all sequences alike."""
+
+    def judge(self, tokens: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        return np.zeros(len(tokens)), np.full(tokens.shape, 1 / tokens.shape[1])
+
+    def near(self, tokens: np.ndarray, most: int) -> Even:
+        return self
+
+
+def test_letters_come_from_draws_of_a_prior_whose_places_are_independent() -> None:
+    model = load_diffusion_model(find_prior(f"base_pairs?structure={STRUCTURE}"))
+    archive = folding_archive()
+    archive.ledger.stand_in = Even
+    plain = Decoder(model, Ancestral(), archive.ledger, Brief())
+    draws = independent_draws(plain, noise_for(1, 3))
+    assert draws is not None
+    assert torch.equal(draws, independent_draws(plain, noise_for(1, 9)))
+    assert not torch.equal(draws, independent_draws(plain, noise_for(2, 3)))
+    fields = {"archive": archive, "tries": 60, "temperature": 1.0, "blamed": 0.5}
+    decoder = Rehearsal(model, Ancestral(), archive.ledger, Brief(), **fields, draws=draws)
+    rows = model.counter.rows
+    start = draws[:1].repeat(600, 1)
+    found = decoder.children(start, torch.zeros(600, dtype=torch.int64), noise_for(3, 600))
+    assert model.counter.rows == rows
+    # Nothing is remembered after so many tries: letters are as often as in the draws, and pairs
+    # are pairs.
+    for i, j in enumerate(partners_of(STRUCTURE)):
+        for tokens in (found, draws):
+            pairs = {(int(a), int(b)) for a, b in tokens[:, [i, j]]}
+            assert i == j or pairs <= {(0, 3), (3, 0), (1, 2), (2, 1), (2, 3), (3, 2)}
+        share = [tokens[:, i].bincount(minlength=4) / len(tokens) for tokens in (found, draws)]
+        assert (share[0] - share[1]).abs().max() < 0.12
+
+
+def test_where_letters_are_kept_the_prior_is_asked() -> None:
+    model = load_diffusion_model(find_prior(f"base_pairs?structure={STRUCTURE}"))
+    ledger, free = folding_archive().ledger, torch.ones(len(STRUCTURE), dtype=torch.bool)
+    brief = Brief(changeable=lambda length: free)
+    assert independent_draws(Decoder(model, Ancestral(), ledger, brief), noise_for(1, 3)) is None
+    assert (
+        independent_draws(Decoder(WORLD.model(), Ancestral(), ledger, Brief()), noise_for(1, 3))
+        is None
+    )
 
 
 def test_a_child_does_not_depend_on_those_beside_it() -> None:

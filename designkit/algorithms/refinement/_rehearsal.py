@@ -28,7 +28,10 @@ _TWO = 0.3
 _PLACES = 2
 """Places of a change, at most, each with its partner."""
 
-_DRAWN = ("is-blamed", "place", "step", "two", "accept")
+DRAWS = 128
+"""Draws of the prior that tries take their letters from, where its places are independent."""
+
+_DRAWN = ("is-blamed", "place", "step", "two", "accept", "draw")
 """What numbers of a try are drawn for."""
 
 
@@ -45,12 +48,14 @@ class Rehearsal(Decoder):
         tries: changes of each child, see ``tries_of``.
         temperature: in units of the reward.
         blamed: share of the changes that are where the stand-in blames.
+        draws: see ``independent_draws``; where there are none the prior is asked in every try.
     """
 
     archive: Archive
     tries: int | None
     temperature: float
     blamed: float
+    draws: Tensor | None = None
 
     def children(self, given: Tensor, lineages: Tensor, noise: Noise) -> Tensor:
         """See ``Decoder.children``."""
@@ -70,8 +75,12 @@ class Rehearsal(Decoder):
         for number in range(tries):
             uniform = {name: numbers[:, number] for name, numbers in drawn.items()}
             chosen = self._places(blame, changeable, uniform)
-            own = replace(noise, candidate=number + 1)
-            tried = self.tokens(tokens.where(~chosen, -1), own, most=2 * _PLACES)
+            if self.draws is None:
+                own = replace(noise, candidate=number + 1)
+                tried = self.tokens(tokens.where(~chosen, -1), own, most=2 * _PLACES)
+            else:
+                row = (uniform["draw"] * len(self.draws)).long()
+                tried = self.draws[row].where(chosen, tokens)
             after, blame_after = _judged(stand_in, tried)
             accepted = after - values >= self.temperature * uniform["accept"].log()
             if self.brief.most_edits is not None:
@@ -121,6 +130,29 @@ class Rehearsal(Decoder):
         has_two = uniform["two"] < _TWO
         chosen |= chosen.scatter(1, second, value=True) & has_two[:, None]
         return with_partners(self.model, chosen & changeable, changeable)
+
+
+def independent_draws(decoder: Decoder, noise: Noise) -> Tensor | None:
+    """Draws (D, L) of a prior of which a place and its partner depend on no other place.
+
+    Then what is drawn anew at some places is what any draw has there. None where that is not so,
+    or where not all letters are free.
+
+    Args:
+        decoder: of children.
+        noise: of the seed.
+    """
+    import torch
+
+    partners: Tensor | None = getattr(decoder.model.denoiser, "partners", None)
+    if partners is None:
+        return None
+    length, brief = len(partners), decoder.brief
+    if brief.changeable(length) is not None or brief.guard(length) is not None:
+        return None
+    items = torch.arange(DRAWS, device=decoder.model.device)
+    nothing = torch.full((DRAWS, length), -1)
+    return decoder.tokens(nothing, replace(noise, item=items).anew(1))
 
 
 def tries_of(given: int | None, length: int) -> int:

@@ -18,7 +18,8 @@ from pydantic import Field
 
 from designkit.algorithms.refinement._chains import chains
 from designkit.algorithms.refinement._positions import scattered
-from designkit.algorithms.refinement._rehearsal import Rehearsal, tries_of
+from designkit.algorithms.refinement._drafts import Decoder
+from designkit.algorithms.refinement._rehearsal import Rehearsal, independent_draws, tries_of
 from designkit.algorithms.refinement._variation import changeable_of, with_partners
 from designkit.algorithms.refinement.base import Refiner
 
@@ -67,17 +68,19 @@ class Rehearse(Refiner):
         noise: Noise,
     ) -> Iterator[Population]:
         """See ``Refiner.rounds``."""
+        learns = archive.ledger.stand_in() is not None
+        plain = Decoder(model, self.inner(), archive.ledger, brief)
         decoder = Rehearsal(
-            model,
-            self.inner(),
-            archive.ledger,
+            plain.model,
+            plain.sampler,
+            plain.reward,
             brief,
             archive=archive,
             tries=self.tries,
             temperature=self.heat,
             blamed=self.blamed,
+            draws=independent_draws(plain, noise) if learns else None,
         )
-        learns = archive.ledger.stand_in() is not None
         return chains(
             self,
             model,
