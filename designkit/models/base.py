@@ -54,7 +54,8 @@ class DenoiserSettings(Settings):
         ``x_t`` are one-hots or probabilities (B, L, V) and ``t`` times (B,). ``condition`` (B,)
         int64 is the class of each row, ``classes`` standing for the null class, as None does for
         all rows. ``valid`` (B, L) is False at padding. A network may have ``partners`` (L,), for
-        each position the only other one that its letter depends on, its own for none.
+        each position one that is better drawn anew together with it, which may be itself, and
+        ``groups`` (L,), numbers: positions of different groups do not depend on each other.
 
         Args:
             states: number of noisy tokens V.

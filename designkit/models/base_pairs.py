@@ -5,7 +5,9 @@ UA, GU, UG; an unpaired base is mostly A, which pairs least by chance, and besid
 another letter, since mismatches there stabilise loops (what players of Eterna call a boost: Lee et
 al. 2014, PNAS 111:2122). The probability of a sequence is the product of these, so the denoiser's
 guess is that of the law itself: a masked base whose partner is known follows the pairs that the
-partner can form, one whose partner is masked too follows the pairs' marginal law.
+partner can form, one whose partner is masked too follows the pairs' marginal law. A share of the
+hairpins may be of those few whose loops are far more stable than the rest; a masked base of one
+then follows the posterior of this mixture.
 """
 
 from __future__ import annotations
@@ -14,7 +16,7 @@ from typing import TYPE_CHECKING, Self
 
 from pydantic import Field, model_validator
 
-from designkit.dot_bracket import DotBracket, partners
+from designkit.dot_bracket import DotBracket, loops, partners
 from designkit.models._rules import RuleSettings
 from designkit.models.base import LengthLaw
 
@@ -22,6 +24,13 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 _LETTERS = "ACGU"
+
+STABLE_HAIRPINS = {
+    4: ("CCUCGG", "CUCCGG", "CUACGG", "CUGCGG"),
+    6: ("ACAGUGUU", "ACAGUACU", "ACAGUGCU", "ACAGUGAU"),
+}
+"""By the size of the loop, hairpins that are more stable than all others that the same pair closes,
+by 0.4 kcal/mol at least; with that pair (Mathews et al. 2004, PNAS 101:7287)."""
 
 
 class BasePairsDenoiser(RuleSettings):
@@ -34,6 +43,8 @@ class BasePairsDenoiser(RuleSettings):
         unpaired_a: share of A among unpaired bases that are not beside a pair; the rest is even.
         boosted_a: share of A among unpaired bases beside a pair; the rest is G, U and C, as
             4 : 2 : 1.
+        hairpins: share of the hairpins with a loop of 4 or 6 bases that are, with the pair that
+            closes them, one of ``STABLE_HAIRPINS``.
     """
 
     structure: DotBracket
@@ -41,6 +52,7 @@ class BasePairsDenoiser(RuleSettings):
     gu: float = Field(0.08, ge=0, le=1)
     unpaired_a: float = Field(0.88, gt=0, le=1)
     boosted_a: float = Field(0.5, gt=0, le=1)
+    hairpins: float = Field(0.0, ge=0, lt=1)
 
     @model_validator(mode="after")
     def _check_shares(self) -> Self:
@@ -96,6 +108,19 @@ class BasePairsDenoiser(RuleSettings):
             single = self.base_law(beside_a_pair=beside).expand(5, -1)
             rows.append(single if other == place else paired)
         return torch.stack(rows)
+
+    def stable_hairpins(self) -> dict[int, tuple[list[list[int]], list[list[int]]]]:
+        """By the size of the loop, the positions (H, P) of hairpins, and words (W, P) as tokens.
+
+        Only of those that may be stable ones, the pair that closes them included.
+        """
+        found = {}
+        closing = [loop.closing for loop in loops(self.structure) if not loop.inner]
+        for size, words in STABLE_HAIRPINS.items():
+            own = [list(range(i, j + 1)) for i, j in closing if j - i - 1 == size]
+            if own and self.hairpins:
+                found[size] = own, [list(map(_LETTERS.index, word)) for word in words]
+        return found
 
     def build(self, states: int, size: int, classes: int = 0) -> nn.Module:
         """The network; see ``DenoiserSettings.build``."""

@@ -79,7 +79,7 @@ def rehearsed(
         archive.ledger,
         brief or Brief(batch_size=COUNT),
         archive=archive,
-        **{"tries": 5, "temperature": ALPHA, "blamed": 0.0, **settings},
+        **{"tries": 5, "temperature": ALPHA, "cooled": 1.0, "blamed": 0.0, **settings},
     )
     lineages = torch.zeros(len(start), dtype=torch.int64)
     return decoder.children(start, lineages, noise_for(3, len(start)))
@@ -101,6 +101,12 @@ def test_tries_leave_the_law_as_it_is(partners: list[int] | None) -> None:
 def test_tries_come_to_the_law_from_the_prior() -> None:
     assert tv_excess(rehearsed(drawn(WORLD.law), tries=120), TARGET) < 0.02
     assert tv_excess(rehearsed(drawn(TARGET), temperature=ALPHA / 3), TARGET) > 0.05
+
+
+def test_tries_grow_cold() -> None:
+    found = REWARDS[places(rehearsed(drawn(WORLD.law), tries=100, cooled=0.1), 3).numpy()]
+    mean = {part: float(WORLD.tilted(REWARDS, ALPHA / part) @ REWARDS) for part in (1, 1.5)}
+    assert mean[1] < mean[1.5] < found.mean()
 
 
 def test_tries_are_where_the_stand_in_blames() -> None:
@@ -150,7 +156,7 @@ def test_letters_come_from_draws_of_a_prior_whose_places_are_independent() -> No
     assert draws is not None
     assert torch.equal(draws, independent_draws(plain, noise_for(1, 9)))
     assert not torch.equal(draws, independent_draws(plain, noise_for(2, 3)))
-    fields = {"archive": archive, "tries": 60, "temperature": 1.0, "blamed": 0.5}
+    fields = {"archive": archive, "tries": 60, "temperature": 1.0, "cooled": 1.0, "blamed": 0.5}
     decoder = Rehearsal(model, Ancestral(), archive.ledger, Brief(), **fields, draws=draws)
     rows = model.counter.rows
     start = draws[:1].repeat(600, 1)
@@ -183,7 +189,7 @@ def test_a_child_does_not_depend_on_those_beside_it() -> None:
     archive = archive_of()
     decoder = Rehearsal(
         WORLD.model(), Ancestral(), archive.ledger, Brief(), archive=archive,
-        tries=5, temperature=ALPHA, blamed=0.0,
+        tries=5, temperature=ALPHA, cooled=1.0, blamed=0.0,
     )  # fmt: skip
     alone = decoder.children(
         start[7:8], torch.zeros(1, dtype=torch.int64), noise_for(3, 1, start=7)

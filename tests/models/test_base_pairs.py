@@ -13,7 +13,7 @@ from designkit.alphabet import RNA
 from designkit.errors import ConfigurationError, ModelError, UsageError
 from designkit.models._base_pairs_net import BasePairsNet
 from designkit.models.base import DiffusionModel
-from designkit.models.base_pairs import BasePairsDenoiser
+from designkit.models.base_pairs import STABLE_HAIRPINS, BasePairsDenoiser
 from designkit.randomness import noise_for
 from designkit.recipes.objective import draw_designs
 from designkit.registry.build import load_diffusion_model
@@ -104,6 +104,72 @@ def test_a_letter_that_no_pair_has_cannot_inform_its_partner() -> None:
     assert law.isfinite().all()
     assert torch.allclose(law.sum(2), torch.ones(5, 5).double())
     assert torch.equal(law[0, A], law[0, MASK])
+
+
+def stable_law(structure: str, share: float) -> tuple[torch.Tensor, torch.Tensor]:
+    """All sequences (N, L) of a hairpin of 4 bases, and their probabilities in closed form."""
+    words = {4: ("CCUCGG", "CUCCGG", "CUACGG", "CUGCGG")}[4]
+    every = torch.cartesian_prod(*[torch.arange(4)] * 6)
+    pair = {"GC": 0.36, "CG": 0.36, "GU": 0.04, "UG": 0.04, "AU": 0.1, "UA": 0.1}
+    boosted = {"A": 0.5, "C": 0.5 / 7, "G": 2 / 7, "U": 1 / 7}
+    free = {"A": 0.88, "C": 0.04, "G": 0.04, "U": 0.04}
+    found = []
+    for word in RNA.decode(every):
+        plain = pair.get(word[0] + word[5], 0) * boosted[word[1]] * free[word[2]]
+        plain *= free[word[3]] * boosted[word[4]]
+        found.append((1 - share) * plain + share * (word in words) / len(words))
+    return every, torch.tensor(found, dtype=torch.float64)
+
+
+def test_guesses_in_stable_hairpins_are_those_of_the_mixture() -> None:
+    every, law = stable_law("(....)", 0.4)
+    assert float(law.sum()) == pytest.approx(1)
+    mixed = load_diffusion_model(find_prior("base_pairs?structure=(....).(....)&hairpins=0.4"))
+    source = torch.Generator().manual_seed(3)
+    seen = set()
+    for _ in range(60):
+        x_0 = every[torch.multinomial(law, 1, generator=source)[0]]
+        known = torch.rand(6, generator=source) < 0.6
+        x_t = torch.full((1, 13), MASK)
+        x_t[0, 7:] = x_0.where(known, torch.tensor(MASK))
+        with torch.inference_mode():
+            found = mixed.predict_x_0(x_t, torch.ones(1))[0]
+        weight = law * (every == x_0)[:, known].all(1)
+        for place in (~known).nonzero().flatten().tolist():
+            expected = torch.zeros(4, dtype=torch.float64).index_add(0, every[:, place], weight)
+            expected /= weight.sum()
+            assert torch.allclose(found[7 + place].double(), expected, atol=1e-5)
+            seen.add((place, round(float(expected.max()), 2)))
+    assert len(seen) > 20
+    assert mixed.denoiser.groups.tolist() == [0] * 6 + [6] + [7] * 6
+
+
+def test_the_share_of_stable_hairpins_is_that_of_draws() -> None:
+    reference = "base_pairs?structure=((....)).((......))&hairpins=0.6"
+    designs = draw_designs(load_diffusion_model(find_prior(reference)), 2000, 1)
+    for start, size in ((1, 4), (10, 6)):
+        words = [design[start : start + size + 2] in STABLE_HAIRPINS[size] for design in designs]
+        assert abs(sum(words) / len(words) - 0.6) < 0.05
+    pairs = {design[0] + design[7] for design in designs}
+    assert pairs == {"GC", "CG", "AU", "UA", "GU", "UG"}
+
+
+@pytest.mark.parametrize("hairpin", [w for words in STABLE_HAIRPINS.values() for w in words])
+def test_stable_hairpins_are_more_stable_than_others(hairpin: str) -> None:
+    vienna = pytest.importorskip("RNA")
+    size = len(hairpin)
+
+    def energy(sequence: str) -> int:
+        return int(vienna.fold_compound(sequence).eval_hp_loop(1, size))
+
+    words = STABLE_HAIRPINS[size - 2]
+    others = [
+        word
+        for first in "ACGU"
+        for last in "ACGU"
+        if (word := hairpin[0] + first + "A" * (size - 4) + last + hairpin[-1]) not in words
+    ]
+    assert energy(hairpin) <= min(map(energy, others)) - 40
 
 
 def test_another_length_is_refused() -> None:

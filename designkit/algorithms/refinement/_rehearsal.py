@@ -29,9 +29,12 @@ _PLACES = 2
 """Places of a change, at most, each with its partner."""
 
 DRAWS = 128
-"""Draws of the prior that tries take their letters from, where its places are independent."""
+"""Draws of the prior that tries take their letters from, where its groups are independent."""
 
-_DRAWN = ("is-blamed", "place", "step", "two", "accept", "draw")
+_WHOLE = 0.15
+"""Share of changes that are of all positions which depend on each other, such as a hairpin's."""
+
+_DRAWN = ("is-blamed", "place", "step", "two", "accept", "draw", "whole")
 """What numbers of a try are drawn for."""
 
 
@@ -40,13 +43,16 @@ class Rehearsal(Decoder):
     """Decodes children, and then changes them as long as the stand-in of the reward likes it.
 
     A try draws one or two places anew, with their partners: mostly those that the stand-in blames.
-    It is accepted with probability min(1, exp((v' - v) / temperature)), v being the stand-in's
-    guess (Metropolis et al. 1953, doi 10.1063/1.1699114). Without a stand-in there are no tries.
+    It is accepted with probability min(1, exp((v' - v) / T)), v being the stand-in's guess
+    (Metropolis et al. 1953, doi 10.1063/1.1699114). T falls evenly, so that a child ends where the
+    stand-in likes it best (Kirkpatrick et al. 1983, doi 10.1126/science.220.4598.671). Without a
+    stand-in there are no tries.
 
     Attributes:
         archive: of the run.
         tries: changes of each child, see ``tries_of``.
-        temperature: in units of the reward.
+        temperature: of the first try, in units of the reward.
+        cooled: the share of it that is left at the last try.
         blamed: share of the changes that are where the stand-in blames.
         draws: see ``independent_draws``; where there are none the prior is asked in every try.
     """
@@ -54,6 +60,7 @@ class Rehearsal(Decoder):
     archive: Archive
     tries: int | None
     temperature: float
+    cooled: float
     blamed: float
     draws: Tensor | None = None
 
@@ -77,12 +84,15 @@ class Rehearsal(Decoder):
             chosen = self._places(blame, changeable, uniform)
             if self.draws is None:
                 own = replace(noise, candidate=number + 1)
-                tried = self.tokens(tokens.where(~chosen, -1), own, most=2 * _PLACES)
+                tried = self.tokens(
+                    tokens.where(~chosen, -1), own, most=self._most(tokens.shape[1])
+                )
             else:
                 row = (uniform["draw"] * len(self.draws)).long()
                 tried = self.draws[row].where(chosen, tokens)
             after, blame_after = _judged(stand_in, tried)
-            accepted = after - values >= self.temperature * uniform["accept"].log()
+            heat = self.temperature * (1 - (1 - self.cooled) * number / max(1, tries - 1))
+            accepted = after - values >= heat * uniform["accept"].log()
             if self.brief.most_edits is not None:
                 edits = ((tried != roots) & (roots >= 0)).sum(1)
                 accepted &= edits <= self.brief.most_edits
@@ -129,14 +139,29 @@ class Rehearsal(Decoder):
         second = (first + step).clamp(min=0, max=length - 1)
         has_two = uniform["two"] < _TWO
         chosen |= chosen.scatter(1, second, value=True) & has_two[:, None]
+        groups = self._groups(length)
+        if groups is not None:
+            is_whole = (uniform["whole"] < _WHOLE)[:, None]
+            chosen |= (groups == groups[first]) & is_whole
         return with_partners(self.model, chosen & changeable, changeable)
+
+    def _groups(self, length: int) -> Tensor | None:
+        """Numbers (L,) of what positions belong to; None where the prior has no groups."""
+        found: Tensor | None = getattr(self.model.denoiser, "groups", None)
+        return None if found is None or len(found) != length else found.cpu()
+
+    def _most(self, length: int) -> int:
+        """Positions of a try, at most."""
+        groups = self._groups(length)
+        largest = 1 if groups is None else int(groups.bincount().max())
+        return min(length, max(2 * _PLACES, largest + 2))
 
 
 def independent_draws(decoder: Decoder, noise: Noise) -> Tensor | None:
-    """Draws (D, L) of a prior of which a place and its partner depend on no other place.
+    """Draws (D, L) of a prior whose positions are independent but for those of a group.
 
-    Then what is drawn anew at some places is what any draw has there. None where that is not so,
-    or where not all letters are free.
+    Then what is drawn anew at some of them is what any draw has there. None where the prior is
+    another, or where not all letters are free.
 
     Args:
         decoder: of children.
@@ -144,10 +169,10 @@ def independent_draws(decoder: Decoder, noise: Noise) -> Tensor | None:
     """
     import torch
 
-    partners: Tensor | None = getattr(decoder.model.denoiser, "partners", None)
-    if partners is None:
+    groups: Tensor | None = getattr(decoder.model.denoiser, "groups", None)
+    if groups is None:
         return None
-    length, brief = len(partners), decoder.brief
+    length, brief = len(groups), decoder.brief
     if brief.changeable(length) is not None or brief.guard(length) is not None:
         return None
     items = torch.arange(DRAWS, device=decoder.model.device)
@@ -156,8 +181,8 @@ def independent_draws(decoder: Decoder, noise: Noise) -> Tensor | None:
 
 
 def tries_of(given: int | None, length: int) -> int:
-    """Changes of a child of so many letters: what was asked for, else half as many, at least 50."""
-    return max(50, length // 2) if given is None else given
+    """Changes of a child of so many letters: what was asked for, else as many, at least 50."""
+    return max(50, length) if given is None else given
 
 
 def _judged(stand_in: StandIn, tokens: Tensor) -> tuple[Tensor, Tensor]:

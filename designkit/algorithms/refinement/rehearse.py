@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING
 from pydantic import Field
 
 from designkit.algorithms.refinement._chains import chains
-from designkit.algorithms.refinement._positions import scattered
 from designkit.algorithms.refinement._drafts import Decoder
+from designkit.algorithms.refinement._positions import scattered
 from designkit.algorithms.refinement._rehearsal import Rehearsal, independent_draws, tries_of
 from designkit.algorithms.refinement._variation import changeable_of, with_partners
 from designkit.algorithms.refinement.base import Refiner
@@ -41,9 +41,10 @@ class Rehearse(Refiner):
 
     Attributes:
         population: members of each lineage.
-        tries: changes of each member before it is scored; half as many as letters, and at least
-            50, when not given.
-        heat: temperature of the tries, in units of the reward.
+        tries: changes of each member before it is scored; as many as letters, and at least 50,
+            when not given.
+        heat: temperature of the first try, in units of the reward.
+        cooled: share of it that is left at the last try; 1 for walks of one temperature.
         blamed: share of the tries at positions that the stand-in blames.
         replaced: share of the members, the worst, that go on from the best after a round.
     """
@@ -51,6 +52,7 @@ class Rehearse(Refiner):
     population: int = Field(default=32, ge=1)
     tries: int | None = Field(default=None, ge=0)
     heat: float = Field(default=0.2, gt=0)
+    cooled: float = Field(default=0.1, gt=0, le=1)
     blamed: float = Field(default=0.8, ge=0, le=1)
     replaced: float = Field(default=0.25, ge=0, le=0.5)
 
@@ -78,6 +80,7 @@ class Rehearse(Refiner):
             archive=archive,
             tries=self.tries,
             temperature=self.heat,
+            cooled=self.cooled,
             blamed=self.blamed,
             draws=independent_draws(plain, noise) if learns else None,
         )
