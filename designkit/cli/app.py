@@ -7,6 +7,7 @@ refusals are quick.
 
 from __future__ import annotations
 
+import errno
 import os
 import pkgutil
 import select
@@ -19,7 +20,13 @@ from typing import Annotated
 import typer
 
 import designkit
-from designkit.errors import EXIT_KEYBOARD_INTERRUPT, EXIT_OK, DesignkitError, Interrupted
+from designkit.errors import (
+    EXIT_KEYBOARD_INTERRUPT,
+    EXIT_OK,
+    DesignkitError,
+    Interrupted,
+    OutputError,
+)
 
 DEBUG_VARIABLE = "DESIGNKIT_DEBUG"
 
@@ -129,6 +136,9 @@ def _fail(error: Exception, debug: bool) -> int:
         return EXIT_OK
     if debug:
         traceback.print_exception(error)
+    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+        _say(f"error: {error.filename or 'output'}: cannot be written: no space left on device")
+        return OutputError.exit_code
     text = " ".join(f"{type(error).__name__}: {error}".split())
     _say(f"internal error: {text}; run with {DEBUG_VARIABLE}=1 for the traceback")
     return DesignkitError.exit_code

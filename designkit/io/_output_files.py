@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from designkit.errors import DesignkitError, OutputError
+from designkit.errors import OutputError
 
 
 def is_stream(target: str) -> bool:
@@ -28,10 +28,10 @@ def check_folder(target: str, folder: Path) -> None:
         raise OutputError(f"{target}: the folder {folder} is not writable")
 
 
-def output_failed(target: str, error: OSError, kept: str = "") -> DesignkitError:
+def output_failed(target: str, error: OSError, kept: str = "") -> OutputError:
     """The one-line error for a failed write; ``kept`` says what survives and what to do."""
     reason = (error.strerror or str(error)).lower()
-    return DesignkitError(f"{target}: cannot be written: {reason}{kept}")
+    return OutputError(f"{target}: cannot be written: {reason}{kept}")
 
 
 def sync_folder(folder: Path) -> None:

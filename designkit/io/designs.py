@@ -128,7 +128,7 @@ class DesignWriter:
 
         Raises:
             BrokenPipeError: the reader of a stream has gone; passed on for a quiet end.
-            DesignkitError: the disk is full or fails, or a column was not there at the start.
+            OutputError: the disk is full or fails, or a column was not there at the start.
         """
         data = self._encode(frame)
         if data:
@@ -283,7 +283,7 @@ class DesignWriter:
             raise self._failed(error) from error
         self._size += len(data)
 
-    def _failed(self, error: OSError) -> DesignkitError:
+    def _failed(self, error: OSError) -> OutputError:
         self._write_failed = True
         kept = "" if self._stream or not self._rows_kept else f"; {self._kept()}"
         name = "standard output" if self.target == "-" else self.target

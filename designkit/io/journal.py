@@ -90,7 +90,7 @@ class Journal:
         """Write one step.
 
         Raises:
-            DesignkitError: the disk is full or fails; what was there before is whole.
+            OutputError: the disk is full or fails; what was there before is whole.
         """
         rest = memoryview((json.dumps(dict(fields), separators=(",", ":")) + "\n").encode())
         end = os.lseek(self._descriptor, 0, os.SEEK_CUR)

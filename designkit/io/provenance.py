@@ -41,8 +41,7 @@ def write_json_atomic(path: str | Path, obj: Any) -> None:
     NaN and infinities, which JSON lacks, as null and text.
 
     Raises:
-        OutputError: the folder is missing or not writable.
-        DesignkitError: writing failed, for instance on a full disk.
+        OutputError: the folder is missing or not writable, or the disk is full.
     """
     text = json.dumps(_plain(obj), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
     write_text_atomic(path, text)
@@ -52,8 +51,7 @@ def write_text_atomic(path: str | Path, text: str) -> None:
     """Write a small text file so that readers see the old file or the new one.
 
     Raises:
-        OutputError: the folder is missing or not writable.
-        DesignkitError: writing failed, for instance on a full disk.
+        OutputError: the folder is missing or not writable, or the disk is full.
     """
     target = Path(os.path.realpath(path))
     check_folder(str(path), target.parent)
@@ -82,7 +80,7 @@ def write_meta(target: str, fields: Mapping[str, Any]) -> Path | None:
         Its path, or None when the target is standard output or a device: there is no beside.
 
     Raises:
-        OutputError, DesignkitError: as ``write_json_atomic``.
+        OutputError: as ``write_json_atomic``.
     """
     if is_stream(target):
         return None

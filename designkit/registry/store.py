@@ -177,8 +177,8 @@ class Registry:
         Raises:
             UsageError: a name that cannot be one.
             ModelError: a card without ``kind`` or ``alphabet``.
-            OutputError: the home cannot be written.
-            DesignkitError: the disk is full, or another process holds the lock.
+            OutputError: the home cannot be written, or the disk is full.
+            DesignkitError: another process holds the lock.
         """
         from filelock import FileLock, Timeout
 
@@ -199,8 +199,8 @@ class Registry:
         except OSError as problem:
             message = f"cannot save model {name!r} in {folder}: {problem.strerror or problem}"
             if isinstance(problem, PermissionError | NotADirectoryError | FileExistsError):
-                raise OutputError(f"{message}; set DESIGNKIT_HOME to another folder") from problem
-            raise DesignkitError(message) from problem
+                message += "; set DESIGNKIT_HOME to another folder"
+            raise OutputError(message) from problem
 
     def _write(
         self,

@@ -328,7 +328,7 @@ def test_a_full_disk(run, folder: Path) -> None:
     Path("many.fa").write_text("".join(f">s{n}\n{GOOD * 5}\n" for n in range(3000)))
     with mounted(folder / "disk", "size=128k"):
         outcome = run("score", "many.fa", "--reward", "gc", "-o", "disk/out.csv")
-        assert outcome.exit_code == 1
+        assert outcome.exit_code == 2
         said = outcome.stderr.splitlines()
         assert "disk/out.csv: cannot be written: no space left on device" in said[0]
         assert "rows are kept in disk/out.csv.part" in said[0]
@@ -339,8 +339,8 @@ def test_a_full_disk(run, folder: Path) -> None:
 
 
 def test_a_full_device(refuse, fasta: Path) -> None:
-    refuse("score good.fa --reward gc --format csv -o /dev/full", 1, "/dev/full", "no space left")
-    refuse("sample tiny -q -o /dev/full", 1, "/dev/full: cannot be written", "no space left")
+    refuse("score good.fa --reward gc --format csv -o /dev/full", 2, "/dev/full", "no space left")
+    refuse("sample tiny -q -o /dev/full", 2, "/dev/full: cannot be written", "no space left")
 
 
 PRETRAIN = [

@@ -57,10 +57,13 @@ def test_a_failure_upstream_is_seen_downstream(shell) -> None:
 
 def test_a_full_standard_output(shell) -> None:
     line = shell("designkit sample tiny -q > /dev/full")
-    assert line.returncode == 1
+    assert line.returncode == 2
     assert line.stderr == (
         "designkit: error: standard output: cannot be written: no space left on device\n"
     )
+    line = shell("designkit models list > /dev/full")
+    assert line.returncode == 2
+    assert line.stderr == "designkit: error: output: cannot be written: no space left on device\n"
 
 
 def test_closed_standard_streams(shell, fasta: Path) -> None:

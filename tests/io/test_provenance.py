@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from designkit.errors import DesignkitError, InputError, OutputError
+from designkit.errors import InputError, OutputError
 from designkit.io.provenance import sha256_file, write_json_atomic, write_meta
 
 
@@ -67,7 +67,7 @@ def test_failure_keeps_the_old_file(tmp_path, monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", fail)
-    with pytest.raises(DesignkitError) as caught:
+    with pytest.raises(OutputError) as caught:
         write_json_atomic(path, {"new": 1})
     assert str(caught.value) == f"{path}: cannot be written: no space left on device"
     assert json.loads(path.read_text()) == {"old": 1}
