@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from designkit.errors import UsageError
+from designkit.errors import BudgetExhausted, UsageError
 
 if TYPE_CHECKING:
     import torch
@@ -31,6 +31,7 @@ class RunConstraints:
     Attributes:
         alphabet: of the designs.
         reason: what was wrong with a design that was given up.
+        given_up_after: the attempts it had, in words.
     """
 
     def __init__(self, settings: ConstraintSettings, alphabet: Alphabet):
@@ -39,6 +40,7 @@ class RunConstraints:
         self._compiled: dict[tuple[int, str | None], Constraints | None] = {}
         self._guards: dict[int, Guard] = {}
         self.reason = ""
+        self.given_up_after = f"all {MOST_ATTEMPTS} attempts"
 
     def of(self, length: int, root: str | None = None) -> Constraints | None:
         """Constraints of designs of one length; None where there are none.
@@ -124,7 +126,8 @@ class RunConstraints:
         """Designs that satisfy the constraints, drawn anew while they do not.
 
         Whether a design is drawn again depends on itself and its population alone. How often is
-        limited: a constraint may be out of reach of the model.
+        limited: a constraint may be out of reach of the model. A budget that ends while designs
+        are drawn again ends these alone; those that satisfy the constraints are there.
 
         Args:
             noise: of the B designs, whole populations.
@@ -134,6 +137,9 @@ class RunConstraints:
 
         Returns:
             (B,) designs; None for those that were given up.
+
+        Raises:
+            BudgetExhausted: in the first attempt.
         """
         import torch
 
@@ -142,7 +148,14 @@ class RunConstraints:
         for attempt in range(MOST_ATTEMPTS):
             again = set()
             anew = noise.rows(rows.to(noise.item.device)).anew(attempt)
-            for row, sequence in zip(rows.tolist(), draw(anew, rows, attempt), strict=True):
+            try:
+                drawn = draw(anew, rows, attempt)
+            except BudgetExhausted:
+                if attempt == 0:
+                    raise
+                self.given_up_after = "the attempts that --max-evals allows"
+                return found
+            for row, sequence in zip(rows.tolist(), drawn, strict=True):
                 wrong = self.violations(sequence)
                 if wrong:
                     self.reason = wrong[0]

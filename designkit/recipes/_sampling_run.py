@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from designkit.errors import Interrupted, RewardError
-from designkit.recipes._constraints import MOST_ATTEMPTS
 from designkit.recipes._loaded import LoadedModels
 
 if TYPE_CHECKING:
@@ -259,8 +258,9 @@ class SamplingRun:
         ]
         if self.failed:
             lines.append(
-                f"failed: {self.failed} designs broke the constraints in all {MOST_ATTEMPTS} "
-                f"attempts" + (f" ({self.constraints.reason})" if self.constraints.reason else "")
+                f"failed: {self.failed} designs broke the constraints in "
+                f"{self.constraints.given_up_after}"
+                + (f" ({self.constraints.reason})" if self.constraints.reason else "")
             )
         if self.engine is not None:
             lines.append(

@@ -227,19 +227,26 @@ def _plan(
 ) -> dict[str, Any]:
     """What ``--dry-run`` prints: the resolved settings and the calls to be made at most."""
     free, letters = constraints.free(longest), constraints.alphabet.size
-    denoiser, reward = sampler.calls_per_design(free, letters)
+    attempts = MOST_ATTEMPTS if settings.constraints.gc else 1
     drawn = -(-settings.num // sampler.population) * sampler.population
+    denoiser, reward = (drawn * rows for rows in sampler.calls_per_design(free, letters))
     fitted = any(one.transform and one.transform.needs_reference for one in settings.rewards)
     measured = bool(settings.rewards) and is_measured(sampler)
     references = settings.reference_num if fitted or measured else 0
+    again = {
+        "attempts_at_most": attempts,
+        "denoiser_rows_of_one_attempt": denoiser,
+        "reward_rows_of_one_attempt": reward,
+    }
     return {
         "settings": settings.model_dump(mode="json"),
         "sampler": sampler.model_dump(mode="json"),
         "seed": seed,
         "steps": sampler.steps_for(free),
         "constraints": constraints.describe(longest) or "none",
-        "denoiser_rows_at_most": denoiser * drawn + references * sampler.steps_for(longest),
-        "reward_rows_at_most": reward * drawn + settings.num + references
+        **(again if attempts > 1 else {}),
+        "denoiser_rows_at_most": attempts * denoiser + references * sampler.steps_for(longest),
+        "reward_rows_at_most": attempts * reward + settings.num + references
         if settings.rewards
         else 0,
-    } | ({"attempts_at_most": MOST_ATTEMPTS} if settings.constraints.gc else {})
+    }

@@ -107,3 +107,25 @@ def test_a_budget_is_spent_on_the_letters_to_be_found(run) -> None:
     assert all(plan["reward_rows_at_most"] <= 122 for plan in plans)
     outcome = run("sample", "tiny", *template, *line[:-1], "--seed", 1)
     assert outcome.exit_code == 0, outcome.stderr
+
+
+def test_the_plan_counts_designs_that_are_drawn_again(run) -> None:
+    line = ["--method", "svdd", "--alpha", 0, "--reward", "gc", "--set", "candidates=3", "-n", 2]
+    once = yaml.safe_load(run("sample", "tiny", *line, "--dry-run").stdout)
+    plan = yaml.safe_load(run("sample", "tiny", *line, "--gc", "0.4-0.5", "--dry-run").stdout)
+    assert "attempts_at_most" not in once
+    for kind in ("denoiser", "reward"):
+        assert once[f"{kind}_rows_at_most"] < plan[f"{kind}_rows_at_most"]
+        attempt = plan[f"{kind}_rows_of_one_attempt"]
+        assert plan[f"{kind}_rows_at_most"] - plan["attempts_at_most"] * attempt in (0, 2)
+
+
+def test_a_budget_that_ends_in_designs_drawn_again_ends_the_run(run) -> None:
+    line = ["sample", "tiny", "-n", 8, "--seed", 1, "--method", "best_of_n", "--reward", "gc"]
+    bounds = ["--gc", "0.45-0.5", "--set", "candidates=3", "--max-evals", 30]
+    outcome = run(*line, *bounds, "-o", "out.csv")
+    assert outcome.exit_code == 5, outcome.stderr
+    assert "in the attempts that --max-evals allows" in outcome.stderr
+    rows = json.loads(Path("out.csv.meta.json").read_text())["rows"]
+    assert 0 < rows["written"] == len(pd.read_csv("out.csv"))
+    assert rows["written"] + rows["failed"] == 8

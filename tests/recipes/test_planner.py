@@ -11,7 +11,7 @@ from designkit.algorithms.sampling.best_of_n import BestOfN
 from designkit.algorithms.sampling.classifier import Classifier
 from designkit.algorithms.sampling.svdd import SVDD
 from designkit.errors import UsageError
-from designkit.recipes._planner import plan_method
+from designkit.recipes._planner import FEWEST_PARTICLES, MOST_PARTICLES, plan_method
 from designkit.settings import Layer, validate
 
 LENGTH = 40
@@ -35,7 +35,7 @@ def test_the_budget_is_kept_and_used(each: int, num: int, alpha: float | str | N
     found = planned(each * num, num, **({} if alpha is None else {"temperature": alpha}))
     asked = reward_rows(num, **found)
     assert asked <= each * num
-    if found["name"] != "smc" or found["value"]["completions"] > 1:
+    if found.get("particles") != MOST_PARTICLES:
         assert asked > 0.45 * each * num
     if alpha:
         assert found["temperature"] == alpha
@@ -48,6 +48,39 @@ def test_more_rewards_buy_steps_and_then_candidates() -> None:
     steps = [planned(each * 10)["steps"] for each in (20, 100, 200, 400, 1000)]
     assert steps == [2, 10, 20, LENGTH, LENGTH]
     assert planned(10_000)["candidates"] == 25
+
+
+@pytest.mark.parametrize("num", [1, 3, 20, 64, 65, 200])
+@pytest.mark.parametrize("each", [10, 100, 1000])
+def test_a_law_is_drawn_by_populations_that_can_be_resampled(num: int, each: int) -> None:
+    """However few of their designs are written; before that, steps are given up."""
+    found = planned(each * num, num, temperature=0.02)
+    if found["name"] == "best_of_n":
+        assert each * num < 5 * max(num, FEWEST_PARTICLES)
+        return
+    assert found["particles"] >= FEWEST_PARTICLES
+    assert "value" not in found
+    if found["particles"] > max(num, FEWEST_PARTICLES):
+        assert "steps" not in found
+
+
+def test_few_letters_or_none_to_be_found_can_be_planned() -> None:
+    for free, steps in ((0, 1), (1, 1), (3, 3)):
+        data = {"max_evals": 45 * 20, "num": 20}
+        found = plan_method(Layer("flags", data), {"name": "auto", "temperature": 1.0}, [free], 4)
+        assert (found["name"], found["particles"]) == ("smc", 45 * 20 // steps)
+
+
+def test_under_bounds_of_gc_half_of_the_budget_is_left_for_designs_drawn_again() -> None:
+    def bounded(each: int, **alpha: float) -> dict[str, Any]:
+        data = {"max_evals": 10 * each, "num": 10, "constraints": {"gc": ("0.4-0.6",)}}
+        return plan_method(Layer("flags", data), {"name": "auto", **alpha}, [LENGTH], 4)
+
+    assert 0.4 * 2000 < reward_rows(10, **bounded(200, temperature=0.5)) <= 1000
+    found = bounded(1000)
+    assert (found["name"], found["steps"]) == ("svdd", LENGTH)
+    assert 0.4 * 10_000 < reward_rows(10, **found) <= 5000
+    assert bounded(200) == {"name": "best_of_n", "candidates": 200}  # steps would be too few
 
 
 def test_what_cannot_be_planned_is_said() -> None:

@@ -7,7 +7,8 @@ import torch
 
 from designkit.alphabet import DNA
 from designkit.constraints import ConstraintSettings
-from designkit.errors import UsageError
+from designkit.errors import BudgetExhausted, UsageError
+from designkit.randomness import Noise, noise_for
 from designkit.recipes._constraints import RunConstraints
 
 CPU = torch.device("cpu")
@@ -54,3 +55,24 @@ def test_which_constraints_speak_of_positions() -> None:
         ({"forbid": "GC", "gc": "0.4-0.6", "max_homopolymer": 3}, False),
     ):
         assert RunConstraints(ConstraintSettings(**fields), DNA).keeps_places == places
+
+
+def test_a_budget_that_ends_while_designs_are_drawn_again_leaves_the_others() -> None:
+    own = RunConstraints(ConstraintSettings(gc="0.5-0.5"), DNA)
+    attempts = []
+
+    def draw(anew: Noise, rows: torch.Tensor, attempt: int) -> list[str]:
+        attempts.append(rows.tolist())
+        if attempt == 2:
+            raise BudgetExhausted("spent")
+        return [["AC", "GG", "TT"][row] if attempt == 0 or row == 2 else "CA" for row in rows]
+
+    assert own.draw(noise_for(0, 3), 1, draw) == ["AC", "CA", None]
+    assert attempts == [[0, 1, 2], [1, 2], [2]]
+    assert own.given_up_after == "the attempts that --max-evals allows"
+
+    def spent(anew: Noise, rows: torch.Tensor, attempt: int) -> list[str]:
+        raise BudgetExhausted("spent")
+
+    with pytest.raises(BudgetExhausted):
+        own.draw(noise_for(0, 3), 1, spent)
