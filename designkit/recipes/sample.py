@@ -26,6 +26,7 @@ from designkit.recipes._methods import (
     resolve_method,
 )
 from designkit.recipes._planner import AUTO, NO_MODEL, plan_method, to_be_found
+from designkit.recipes._references import check_references
 from designkit.recipes._temperature import is_measured, with_temperature
 from designkit.recipes.console import Console
 from designkit.recipes.objective import (
@@ -104,7 +105,9 @@ def run_sample(options: RunOptions, output: OutputOptions) -> int:
     length = template_length(settings.constraints, alphabet, settings.length)
     settings = settings.model_copy(update={"length": length})
     constraints = RunConstraints(settings.constraints, alphabet)
-    longest = _check_lengths(settings, sampler, stored, constraints)
+    lengths = _check_lengths(settings, sampler, stored, constraints)
+    longest = max(lengths)
+    check_references(sampler, stored, lengths)
     needed_by = settings.method["name"] if sampler.needs_condition else None
     check_condition(settings.condition, stored, needed_by)
     same = {
@@ -194,11 +197,11 @@ def run_sample(options: RunOptions, output: OutputOptions) -> int:
 
 def _check_lengths(
     settings: SampleSettings, sampler: Sampler, stored: StoredModel, constraints: RunConstraints
-) -> int:
+) -> list[int]:
     """Refuse what the prior cannot write, before any work.
 
     Returns:
-        The longest length that may be drawn.
+        The lengths that may be drawn.
 
     Raises:
         UsageError: a length outside its law, constraints that no design satisfies, or more steps
@@ -215,7 +218,7 @@ def _check_lengths(
         lengths = [settings.length]
     for length in lengths:
         sampler.steps_for(constraints.free(length))
-    return max(lengths)
+    return lengths
 
 
 def _plan(
@@ -230,6 +233,7 @@ def _plan(
     attempts = MOST_ATTEMPTS if settings.constraints.gc else 1
     drawn = -(-settings.num // sampler.population) * sampler.population
     denoiser, reward = (drawn * rows for rows in sampler.calls_per_design(free, letters))
+    network = sampler.network_rows(free, letters)
     fitted = any(one.transform and one.transform.needs_reference for one in settings.rewards)
     measured = bool(settings.rewards) and is_measured(sampler)
     references = settings.reference_num if fitted or measured else 0
@@ -249,4 +253,5 @@ def _plan(
         "reward_rows_at_most": attempts * reward + settings.num + references
         if settings.rewards
         else 0,
+        **({"value_network_rows_at_most": attempts * drawn * network} if network else {}),
     }

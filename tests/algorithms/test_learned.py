@@ -115,6 +115,9 @@ def test_a_design_takes_the_denoiser_rows_of_an_unguided_one() -> None:
     assert 40 < objective.rows <= 40 * 3  # at the end alone: of five, three can differ
     assert network.counter.rows <= 40 * 3 * 3
     assert method.calls_per_design(4) == (4, 5)
+    # Of five children, three can differ in a step of one letter; the last are scored.
+    assert network.counter.rows <= 40 * method.network_rows(4) <= 40 * 3 * 5
+    assert method.model_copy(update={"value": "monte_carlo"}).network_rows(4) == 0
 
 
 def test_settings_and_the_loaded_network() -> None:

@@ -12,7 +12,6 @@ from designkit.algorithms.sampling._tree import Trees, distinct_letters
 from designkit.algorithms.sampling.base import Request
 from designkit.algorithms.sampling.mcts import MCTS, Search
 from designkit.diffusion.base import Transition
-from designkit.errors import UsageError
 from designkit.randomness import noise_for
 from tests.tabular import CountedTable, Law, World, make_rewards, make_world, places, tv_excess
 
@@ -221,16 +220,17 @@ def test_a_temperature_draws_from_what_was_scored_in_proportion() -> None:
         assert tv_excess(designs, weights / weights.sum()) > 0.04
 
 
-@pytest.mark.parametrize("value", ["posterior_soft"])
-def test_values_that_score_nothing_are_refused(value: str) -> None:
-    method = MCTS(value=value)
-    with pytest.raises(UsageError, match="mcts needs a value that completes"):
-        method.sample(WORLD.model(), WORLD.objective(REWARDS), Request(4), noise_for(0, 1))
-    with pytest.raises(UsageError, match="random order"):
-        MCTS(order="margin").sample(
-            WORLD.model(), WORLD.objective(REWARDS), Request(4), noise_for(0, 1)
-        )
-    with pytest.raises(UsageError, match="leave out proposal"):
-        MCTS(proposal="other").sample(
-            WORLD.model(), WORLD.objective(REWARDS), Request(4), noise_for(0, 1)
-        )
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"value": "posterior_soft"}, "mcts needs a value that completes"),
+        ({"value": {"name": "learned", "model": "v"}}, "mcts needs a value that completes"),
+        ({"order": "margin"}, "random order"),
+        ({"proposal": "other"}, "leave out proposal"),
+    ],
+)
+def test_what_a_search_cannot_do_is_refused_before_any_work(
+    fields: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        MCTS(**fields)

@@ -442,6 +442,20 @@ def test_the_temperature_of_a_population_is_measured(run) -> None:
     assert (outcome.exit_code, "--alpha: must be a number or 'auto'" in outcome.stderr) == (2, True)
 
 
+def test_what_does_not_fit_is_refused_by_dry_run_too(run) -> None:
+    line = ["sample", "tiny", "--reward", "gc", "--dry-run", "--method"]
+    for method, problem in (
+        ("mcts --set order=margin", "mcts reveals positions in a random order"),
+        ("mcts --set proposal=tiny", "leave out proposal"),
+        ("mcts --set value.name=posterior_soft", "needs a value that completes"),
+        ("svdd --set value.name=learned --set value.model=pred", "'pred' is not a value network"),
+    ):
+        outcome = run(*line, *method.split())
+        assert outcome.exit_code in (2, 4)
+        assert problem in outcome.stderr
+        assert outcome.stdout == ""
+
+
 def test_a_proposal_is_recorded_counted_and_checked(run) -> None:
     line = ["sample", "tiny", "-n", 4, "--reward", "model:pred", "--alpha", 1, "--seed", 1]
     smc = [*line, "--method", "smc", "--set", "particles=4"]
@@ -456,10 +470,13 @@ def test_a_proposal_is_recorded_counted_and_checked(run) -> None:
     # The prior itself as proposal changes nothing.
     run(*smc, "-o", "b.csv")
     assert pd.read_csv("a.csv")["sequence"].tolist() == pd.read_csv("b.csv")["sequence"].tolist()
-    refused = run(*smc, "--set", "proposal=prot")
-    assert refused.exit_code == 2
-    assert "proposal prot: its letters are protein, those of the prior dna" in refused.stderr
-    assert run(*smc, "--set", "proposal=tinny").exit_code == 4
+    for further in ([], ["--dry-run"]):
+        refused = run(*smc, "--set", "proposal=prot", *further)
+        assert refused.exit_code == 2
+        assert "proposal prot: its letters are protein, those of the prior dna" in refused.stderr
+        assert run(*smc, "--set", "proposal=tinny", *further).exit_code == 4
+        refused = run(*smc, "--set", "proposal=pred", *further)
+        assert "proposal pred: it is not a prior" in refused.stderr
 
 
 def test_gradients_need_a_reward_that_has_them(run) -> None:
@@ -468,5 +485,8 @@ def test_gradients_need_a_reward_that_has_them(run) -> None:
         refused = run(*line, "--method", method, "--reward", "homopolymer")
         assert "reward 'homopolymer' is not differentiable" in refused.stderr
         assert refused.exit_code in (2, 4)
+    soft = ["--method", "svdd", "--set", "value.name=posterior_soft", "--reward", "homopolymer"]
+    refused = run(*line, *soft)
+    assert refused.stderr == "designkit: error: reward 'homopolymer' is not differentiable\n"
     assert run(*line, "--method", "gradient", "--reward", "model:pred").exit_code == 0
     assert run(*line, "--method", "classifier", "--reward", "model:pred?above=3").exit_code == 0

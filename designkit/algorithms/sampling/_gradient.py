@@ -36,7 +36,7 @@ class GradientGuided(GuidedSampler):
     @property
     def needs_gradient(self) -> bool:
         """All forms but ``learned`` differentiate the reward."""
-        return self.gradient != "learned"
+        return self.gradient != "learned" or super().needs_gradient
 
     def tilt(self, model: DiffusionModel, request: Request, value: Valuer) -> Tilt | None:
         """The law of the model, or of the proposal, tilted by the gradient."""
@@ -71,4 +71,9 @@ class GradientGuided(GuidedSampler):
         denoiser, reward = super().calls_per_design(length, letters)
         steps = self.steps_for(length)
         denoiser += steps if self.gradient == "denoiser" else 0
-        return denoiser, reward + (steps if self.needs_gradient else 0)
+        return denoiser, reward + (steps if self.gradient != "learned" else 0)
+
+    def network_rows(self, length: int, letters: int = 4) -> int:
+        """A row a step besides, for its gradient."""
+        own = super().network_rows(length, letters)
+        return own + (self.steps_for(length) if self.gradient == "learned" else 0)

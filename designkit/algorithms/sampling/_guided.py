@@ -62,6 +62,11 @@ class GuidedSampler(Sampler):
         return () if self.proposal is None else (self.proposal,)
 
     @property
+    def needs_gradient(self) -> bool:
+        """Whether the value does."""
+        return self.estimator().needs_gradient
+
+    @property
     def children(self) -> int:
         """Children of each state in each step, M."""
         return 1
@@ -190,6 +195,14 @@ class GuidedSampler(Sampler):
         denoiser += children * sum(value.denoiser_rows(left) for left in range(steps))
         rewards = (steps - 1) * value.reward_rows + value.final_reward_rows
         return denoiser, children * rewards
+
+    def network_rows(self, length: int, letters: int = 4) -> int:
+        """One for each unfinished state that another value would ask the reward about."""
+        if not self.estimator().reads_states:
+            return 0
+        scored = self.model_copy(update={"value": DEFAULT_VALUE})
+        own = self.calls_per_design(length, letters)[1]
+        return scored.calls_per_design(length, letters)[1] - own
 
 
 class Recorder(Protocol):

@@ -120,6 +120,10 @@ class Sampler(Settings):
     def calls_per_design(self, length: int, letters: int = 4) -> tuple[int, int]:
         """Most denoiser rows and reward rows of one design of L positions and K letters."""
 
+    def network_rows(self, length: int, letters: int = 4) -> int:
+        """Most rows of a value network of one design of L positions and K letters."""
+        return 0
+
     def within(self, length: int, rewards: int, letters: int = 4) -> Sampler:
         """The method as it is, or with fewer steps, so that a design takes few reward rows.
 

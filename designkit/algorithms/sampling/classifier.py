@@ -41,7 +41,9 @@ class Classifier(GradientGuided, CandidateSampler):
     @property
     def needs_gradient(self) -> bool:
         """The first-order form does, where the gradient is not ``learned``."""
-        return self.form == "first_order" and super().needs_gradient
+        if self.form == "first_order":
+            return super().needs_gradient
+        return self.estimator().needs_gradient
 
     def guesses(self, model: DiffusionModel) -> X0Function | None:
         """What was tried and is kept is not computed again."""

@@ -23,9 +23,9 @@ have.
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, Literal, cast
+from typing import TYPE_CHECKING, Literal, Self, cast
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from designkit.algorithms.sampling._archive import Archive
 from designkit.algorithms.sampling._guided import GuidedSampler, Temperature
@@ -77,6 +77,19 @@ class MCTS(GuidedSampler):
     archive: Literal["best", "pareto"] = "best"
     temperature: Temperature = 0.0
 
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.order != "random":
+            raise ValueError("mcts reveals positions in a random order: leave order as it is")
+        if self.proposal is not None:
+            raise ValueError("mcts follows the prior's own steps: leave out proposal")
+        if not self.estimator().completes:
+            raise ValueError(
+                "mcts needs a value that completes what it values: posterior_mean, monte_carlo or "
+                "rollout"
+            )
+        return self
+
     @property
     def population(self) -> int:
         """Designs of one tree."""
@@ -94,19 +107,11 @@ class MCTS(GuidedSampler):
     def sample(
         self, model: DiffusionModel, reward: Objective | None, request: Request, noise: Noise
     ) -> Designs:
-        """See ``Sampler.sample``; the rows are whole populations.
-
-        Raises:
-            UsageError: a value that scores no clean sequences, another order, or a proposal.
-        """
+        """See ``Sampler.sample``; the rows are whole populations."""
         import torch
 
         assert reward is not None
         self.suited(model.process)
-        if self.order != "random":
-            raise UsageError("mcts reveals positions in a random order: leave order as it is")
-        if self.proposal is not None:
-            raise UsageError("mcts follows the prior's own steps: leave out proposal")
         with torch.inference_mode():
             search = Search(self, model, reward, request, noise)
             for step in range(search.steps):
@@ -254,11 +259,8 @@ class Search:
 
         index = is_child.flatten().nonzero().squeeze(1)
         found = self._value.values(self._reward, states.select(index), self._settings.alpha)
-        if found.decoded is None or found.rewards is None:
-            raise UsageError(
-                "mcts needs a value that completes what it values: posterior_mean, monte_carlo or "
-                "rollout"
-            )
+        assert found.decoded is not None
+        assert found.rewards is not None
         if isinstance(self._reward, _Parts):
             keys = values = self._reward.of(found.decoded)
         else:

@@ -135,6 +135,21 @@ class ValueEstimator(Settings):
         """Reward rows that one finished state takes at most."""
         return self.reward_rows
 
+    @property
+    def needs_gradient(self) -> bool:
+        """Whether the reward has to be differentiable."""
+        return False
+
+    @property
+    def completes(self) -> bool:
+        """Whether clean sequences are scored on the way: ``Values.decoded``."""
+        return True
+
+    @property
+    def reads_states(self) -> bool:
+        """Whether a network of its own is asked about each unfinished state."""
+        return False
+
     def denoiser_rows(self, steps: int) -> int:
         """Denoiser rows of one state at most, besides its own guess.
 

@@ -56,6 +56,16 @@ class Learned(ValueEstimator):
         return 1
 
     @property
+    def completes(self) -> bool:
+        """No."""
+        return False
+
+    @property
+    def reads_states(self) -> bool:
+        """The network does."""
+        return True
+
+    @property
     def network(self) -> ValueModel:
         """The network, known once prepared.
 

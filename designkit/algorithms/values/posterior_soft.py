@@ -15,6 +15,16 @@ from designkit.algorithms.values.base import Objective, States, ValueEstimator, 
 class PosteriorSoft(ValueEstimator):
     """Relaxed reward of the guess."""
 
+    @property
+    def needs_gradient(self) -> bool:
+        """Rewards that are not differentiable have no relaxed score."""
+        return True
+
+    @property
+    def completes(self) -> bool:
+        """No."""
+        return False
+
     def values(self, reward: Objective, states: States, temperature: float) -> Values:
         """See ``ValueEstimator.values``; the temperature does not matter."""
         import torch
