@@ -120,12 +120,16 @@ class Alphabet:
 
     def find_invalid(self, sequence: str) -> tuple[int, str] | None:
         """First symbol outside the alphabet as (1-based position, symbol), or None."""
-        if not self.separator and not sequence.translate(self._without_letters):
+        if self.is_valid(sequence):
             return None
         for position, symbol in enumerate(self.split(sequence), start=1):
             if symbol not in self.index:
                 return position, symbol
         return None
+
+    def is_valid(self, letters: str) -> bool:
+        """Whether a text holds letters alone; False where symbols are words, unless it is empty."""
+        return not (letters if self.separator else letters.translate(self._without_letters))
 
     @cached_property
     def _without_letters(self) -> dict[int, None]:

@@ -184,8 +184,8 @@ class RewardEngine:
         if self._repeats:
             rows = list(range(len(sequences)))
         table = ScoreTable(list(sequences) if self._repeats else list(places), self._width)
-        for place, sequence in enumerate(table.sequences):
-            table.reasons[place] = self._refusal(sequence)
+        if not self.alphabet.is_valid("".join(table.sequences)):
+            table.reasons = [self._refusal(sequence) for sequence in table.sequences]
         alive = [place for place, reason in enumerate(table.reasons) if reason is None]
         for part in self._filters:
             table.fill(part, alive)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
@@ -124,7 +124,9 @@ class Part:
         self.from_memory = self.from_cache = self.failed = 0
         self._scorer = BatchScorer(self.reward.score, info)
         self._memory = memory
-        self._memo: OrderedDict[str, tuple[tuple[float, ...], str | None]] = OrderedDict()
+        # One plain tuple each: the garbage collector has nothing to look for in them.
+        self._memo: OrderedDict[str, tuple[float, ...]] = OrderedDict()
+        self._reasons: dict[str, str] = {}
         self._table = (
             cache.table(*identity(self.reward, alphabet), len(names))
             if cache and self.reuses
@@ -171,7 +173,7 @@ class Part:
             return new
         found = self._table.find(new)
         self.from_cache += len(found)
-        self._memo.update({key: (values, None) for key, values in found.items()})
+        self._memo.update(found)
         return [s for s in new if s not in found]
 
     def score(self, sequences: Sequence[str], new: list[str] | None = None) -> Scores:
@@ -197,14 +199,14 @@ class Part:
             rate = len(asked) / max(self.seconds - before, 1e-9)
             start += len(asked)
             size = max(_ROWS_AT_RISK, min(int(_SECONDS_AT_RISK * rate), len(new)))
-        found = [memo[s] for s in sequences]
+        values = np.array([memo[s] for s in sequences]).reshape(len(sequences), len(self.names))
+        errors = [self._reasons.get(s) for s in sequences]
         if len(new) < len(sequences):
-            for s in sequences:
-                memo.move_to_end(s)
+            deque(map(memo.move_to_end, sequences), maxlen=0)
         while len(memo) > self._memory:
-            memo.popitem(last=False)
-        values = np.array([v for v, _ in found]).reshape(len(found), len(self.names))
-        return Scores(values, [error for _, error in found])
+            forgotten, _ = memo.popitem(last=False)
+            self._reasons.pop(forgotten, None)
+        return Scores(values, errors)
 
     def slopes(self, sequences: list[str], probs: Tensor) -> tuple[NDArray[np.float64], Tensor]:
         """Values (N,) of the first output and its derivatives (N, L, K); scores are remembered.
@@ -232,7 +234,7 @@ class Part:
         if own:
             found[own] = self.reward.slopes(probs[own])
         values = np.full(len(sequences), np.nan)
-        values[own] = [self._memo[sequence][0][0] for sequence in known]
+        values[own] = [self._memo[sequence][0] for sequence in known]
         new = [sequence for sequence in sequences if sequence not in set(known)]
         scores = self._ask(new, score)
         values[[rows[sequence] for sequence in new]] = scores.values[:, 0]
@@ -242,18 +244,21 @@ class Part:
 
     def _remember(self, sequences: list[str], scores: Scores) -> None:
         """Note the scores of sequences, on disk too."""
-        found = zip(sequences, scores.values.tolist(), scores.errors, strict=True)
-        fresh = {s: (tuple(values), error) for s, values, error in found}
+        found = zip(sequences, scores.errors, strict=True)
+        reasons = {sequence: error for sequence, error in found if error is not None}
+        values = zip(*scores.values.T.tolist(), strict=True)
+        fresh = dict(zip(sequences, values, strict=True))
         if self._table:
-            self._table.add({s: vs for s, (vs, error) in fresh.items() if error is None})
+            self._table.add({s: own for s, own in fresh.items() if s not in reasons})
         self._memo.update(fresh)
+        self._reasons.update(reasons)
 
     def _ask(self, sequences: list[str], by: Score | None = None) -> Scores:
         """Send sequences to the reward; time and failures are counted."""
         started = time.perf_counter()
         scores = self._scorer.score(sequences, by)
         self.seconds += time.perf_counter() - started
-        self.failed += sum(error is not None for error in scores.errors)
+        self.failed += len(scores.errors) - scores.errors.count(None)
         return scores
 
     def _fitted(

@@ -36,9 +36,9 @@ class ScoreTable:
         scores = part.score([self.sequences[place] for place in places], new)
         self.values[places, part.columns] = scores.values
         missing = np.isnan(self.values[places, part.chosen])
-        for place, error, is_missing in zip(places, scores.errors, missing, strict=True):
-            if is_missing:  # what another output lacks is no failure
-                self.explain(part, [place], error or "the reward gave no score")
+        for row in np.flatnonzero(missing).tolist():  # what another output lacks is no failure
+            error = scores.errors[row] or "the reward gave no score"
+            self.explain(part, [places[row]], error)
 
     def explain(self, part: Part, places: Iterable[int], why: str) -> None:
         """Add a reason at some places."""
