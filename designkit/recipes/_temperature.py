@@ -39,7 +39,8 @@ def with_temperature(method: M, engine: RewardEngine | None, effective_share: fl
     if engine is None or not is_measured(method):
         return method
     rewards = engine.reference_rewards()
-    spread = float(np.std(rewards, ddof=1))
+    largest = float(np.abs(rewards).max()) or 1.0  # whose square may be too large a number
+    spread = largest * float(np.std(rewards / largest, ddof=1))
     if not spread > 0:
         raise UsageError("the reward is the same for all designs of the prior: give --alpha")
     wanted = spread * SHARE_OF_SPREAD
@@ -66,7 +67,7 @@ def effective_temperature(rewards: NDArray[np.float64], share: float) -> float:
 
     below = rewards - rewards.max()
     reach = -below.min()
-    low, high = np.log(reach * 1e-6), np.log(reach * 1e6)
+    low, high = np.log(reach) + np.log(1e-6), np.log(reach) + np.log(1e6)
     for _ in range(_HALVINGS):
         middle = (low + high) / 2
         weights = np.exp(below / np.exp(middle))

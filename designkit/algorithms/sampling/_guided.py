@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated, Literal, Protocol, Self
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from designkit.algorithms.sampling._parts import Resample
 from designkit.algorithms.sampling.base import Children, Request, Sampler, Tilt, without_nan
@@ -26,10 +26,20 @@ if TYPE_CHECKING:
     from designkit.models.base import DiffusionModel
     from designkit.randomness import Noise
 
-Temperature = Annotated[float, Field(ge=0)] | Literal["auto"]
+LOWEST_TEMPERATURE = 1e-100
+"""Above 0: rewards over a lower one may be infinite, and infinite weights compare nothing."""
+
+
+def _computable(temperature: float) -> float:
+    if 0 < temperature < LOWEST_TEMPERATURE:
+        raise ValueError(f"must be at least {LOWEST_TEMPERATURE:g}, not {temperature}")
+    return temperature
+
+
+Temperature = Annotated[float, Field(ge=0), AfterValidator(_computable)] | Literal["auto"]
 """alpha in units of the reward, 0 for greedy; ``auto`` is measured before sampling."""
 
-PositiveTemperature = Annotated[float, Field(gt=0)] | Literal["auto"]
+PositiveTemperature = Annotated[float, Field(gt=0), AfterValidator(_computable)] | Literal["auto"]
 """alpha of methods that cannot be greedy."""
 
 
