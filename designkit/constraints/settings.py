@@ -144,6 +144,8 @@ class ConstraintSettings(Settings):
             # Of a sequence to be changed, a letter says what was there; a code, what must be there.
             is_changed = kept is not None and parent is None
             asked = anything if is_changed and len(code) == 1 else code
+            if banned == anything:
+                raise UsageError(f"--forbid-letters {self.forbid_letters}: these are all letters")
             if not asked - banned:
                 raise UsageError(
                     f"position {place + 1}: the template asks for {_named(alphabet, asked)}, "

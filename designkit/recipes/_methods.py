@@ -85,6 +85,10 @@ def resolve_method(
     merged.data["method"] = method.data
     own = {key: value for key, value in method.data.items() if key != "name"}
     problems: list[str] = []
+    if "temperature" in own and "temperature" not in plugin.model_fields:
+        del own["temperature"]
+        origin = method.origin(("temperature",))
+        problems.append(f"{origin}: method {method.data['name']} has no alpha")
     settings = made = None
     if "model" not in merged.data:
         problems.append(no_model)

@@ -101,7 +101,7 @@ def check_same_run(target: str, fields: Mapping[str, Any], *, finished: bool = F
         if isinstance(record.get("settings"), dict):
             for key in ("batch_size", "cache", "max_evals"):
                 record["settings"].pop(key, None)
-    changed = [key for key in fields if before.get(key) != now[key]]
+    changed = [_named(key, before, now) for key in fields if before.get(key) != now[key]]
     if changed:
         state = "finished" if finished else "interrupted"
         advice = "write to another file" if finished else "resume it with what it was started with"
@@ -109,3 +109,12 @@ def check_same_run(target: str, fields: Mapping[str, Any], *, finished: bool = F
             f"{target}: the {state} run differs in {', '.join(changed)}; {advice}, or start again "
             "with --force"
         )
+
+
+def _named(key: str, before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
+    """A field that differs, with those of its own that do."""
+    old, new = before.get(key), now[key]
+    if not (isinstance(old, dict) and isinstance(new, dict)):
+        return key
+    inner = sorted(name for name in {*old, *new} if old.get(name) != new.get(name))
+    return f"{key} ({', '.join(inner)})"

@@ -212,9 +212,10 @@ def _check_lengths(
         low, high = min(lengths), max(lengths)
         if not low <= settings.length <= high:
             written = f"{low}" if low == high else f"{low} to {high}"
-            raise UsageError(
-                f"--length {settings.length}: {stored.name} writes sequences of {written} letters"
-            )
+            asked = f"--length {settings.length}"
+            if settings.constraints.template is not None:
+                asked = f"--template has {settings.length} letters"
+            raise UsageError(f"{asked}: {stored.name} writes sequences of {written} letters")
         lengths = [settings.length]
     for length in lengths:
         sampler.steps_for(constraints.free(length))

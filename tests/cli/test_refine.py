@@ -485,7 +485,9 @@ def test_a_resumed_run_is_the_uninterrupted_one(run, stop_after, fasta: Path, me
     assert "left by an interrupted run; --resume continues it" in refused.stderr
     changed = run(*line, "--set", "population=5", "-o", "cut.csv", "--resume")
     assert changed.exit_code == 2
-    assert "the interrupted run differs in settings, refiner" in changed.stderr
+    assert (
+        "the interrupted run differs in settings (method), refiner (population)" in changed.stderr
+    )
     resumed = run(*line, "-o", "cut.csv", "--resume")
     assert resumed.exit_code == 0, resumed.stderr
     assert_same("cut.csv", "whole.csv")

@@ -317,9 +317,9 @@ def test_an_interrupted_run_is_not_continued_with_another(
     ("change", "what"),
     [
         (["--seed", 5], "seed"),
-        (["-n", 30], "settings"),
-        (["--set", "steps=10"], "settings, sampler"),
-        (["--reward", "gc"], "settings"),
+        (["-n", 30], "settings (num)"),
+        (["--set", "steps=10"], "settings (method), sampler (steps)"),
+        (["--reward", "gc"], "settings (rewards)"),
     ],
 )
 def test_a_finished_output_is_not_taken_for_that_of_another_run(run, change, what: str) -> None:
