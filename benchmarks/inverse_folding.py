@@ -23,7 +23,7 @@ from pathlib import Path
 import RNA
 from reporting import Measurements, markdown_table, write_report
 
-from designkit.dot_bracket import loops
+from designkit.dot_bracket import base_pairs, loops
 
 KEY = ("puzzle", "seconds_allowed", "seed")
 VALUES = ("name", "structure", "solved", "reward", "gap", "distance", "seconds", "rounds")
@@ -58,26 +58,33 @@ def solve(structure: str, seconds: float, seed: int, folder: Path) -> dict[str, 
     """One run of the program."""
     for old in folder.glob("design.csv*"):
         old.unlink()
-    out = folder / "design.csv"
     command = [
         *(sys.executable, "-m", "designkit", "refine", "--preset", "rna-inverse-folding"),
         *("--set", f"target={structure}", "--until", "time=1h", "-n", "1", "--threads", "1"),
-        *("--seed", str(seed), "-o", str(out), "--quiet"),
+        *("--seed", str(seed), "-o", str(folder / "design.csv"), "--quiet"),
     ]
     taken = run(command, seconds)
-    with (out if out.exists() else Path(f"{out}.partial.csv")).open(newline="") as file:
+    return {**judged(structure, folder), "seconds": round(taken, 1)}
+
+
+def judged(structure: str, folder: Path) -> dict[str, object]:
+    """What a run left, finished or not, as ViennaRNA judges its best design."""
+    out = folder / "design.csv"
+    with (out if out.exists() else folder / "design.csv.partial.csv").open(newline="") as file:
         (design,) = csv.DictReader(file)
     (meta,) = folder.glob("design.csv*.meta.json")
     record = json.loads(meta.read_text())
+    sequence = design["sequence"]
+    best, energy = RNA.fold(sequence)
+    differ = set(base_pairs(best)) ^ set(base_pairs(structure))
     return {
-        "solved": int(RNA.fold(design["sequence"])[0] == structure),
+        "solved": int(best == structure),
         "reward": f"{float(design['reward']):.3f}",
-        "gap": f"{float(design['inverse_folding_gap']):.2f}",
-        "distance": round(float(design["inverse_folding_distance"])),
-        "seconds": round(taken, 1),
+        "gap": f"{RNA.fold_compound(sequence).eval_structure(structure) - energy + 0:.2f}",
+        "distance": len(differ),
         "rounds": record["rounds"]["done"],
         "folded": record["calls"]["reward_rows_scored"],
-        "sequence": design["sequence"],
+        "sequence": sequence,
     }
 
 
@@ -170,6 +177,7 @@ def main() -> None:
         what = {"name": row["name"], "structure": row["structure_v2"]}
         found.add(**dict(zip(KEY, key, strict=True)), **what, **result)
         report(found, peers, given.seconds, given.out)
+    report(found, peers, given.seconds, given.out)
 
 
 if __name__ == "__main__":
