@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from functools import cached_property
 from itertools import chain
@@ -31,9 +30,6 @@ _PER_PAIR = 0.01
 
 _SHARE, _SHORTEST = 0.7, 12
 """Of the parts of a structure: length over that of what it is a part of, and bases at least."""
-
-_PER_PART = 10.0
-"""kcal/mol for a part of the target that does not hold by itself."""
 
 _IMPOSSIBLE = 10.0
 """kcal/mol for a pair of the target whose bases cannot pair."""
@@ -82,12 +78,9 @@ class InverseFolding(FoldingReward):
     ``p(s*) = exp((G - E(s*)) / RT)``. A pair of the target whose bases cannot pair counts 10
     kcal/mol. The ensemble is computed for solutions alone. T is read as U.
 
-    Parts of the target are folded first, and the whole only where they hold (Andronescu et al.
-    2004, J Mol Biol 336:607). Where some do not, the score is minus the energies that these lack
-    and 10 kcal/mol for each, and the other outputs are empty.
-
-    Structures that were found to be better than the target are remembered for ``stand_in``: a
-    sequence whose target is above one of them in energy needs no folding.
+    Structures that were found to be better than the target are remembered for ``stand_in``, the
+    best inside parts of the target too: a sequence whose target is above one of them in energy
+    needs no folding.
     """
 
     template = RewardInfo(
@@ -133,46 +126,33 @@ class InverseFolding(FoldingReward):
     def fold(self, sequence: str) -> list[Any]:
         """Score, gap and distance, and the structures that were found to be better."""
         target = self.settings.structure
-        impossible = sum(sequence[i] + sequence[j] not in self._allowed for i, j in self._pairs)
-        inside, lacking = self._inside(sequence)
-        if lacking:
-            lack = sum(_PER_PART + gap for gap in lacking) + _IMPOSSIBLE * impossible
-            return [-lack, math.nan, math.nan, inside]
         compound = self.compound(sequence)
         structure, energy = minimum_energy(compound)
+        impossible = sum(sequence[i] + sequence[j] not in self._allowed for i, j in self._pairs)
         gap = exact(compound.eval_structure(target)) - energy + _IMPOSSIBLE * impossible
         if structure == target:
             ensemble_energy(compound, energy)
             return [min(float(compound.pr_energy(energy)), 1.0), 0.0, 0, []]
         distance = len(set(base_pairs(structure)) ^ set(self._pairs))
-        return [-gap - _PER_PAIR * distance, gap, distance, [structure, *inside]]
+        seen = [structure, *self._inside(sequence)]
+        return [-gap - _PER_PAIR * distance, gap, distance, seen]
 
-    def _inside(self, sequence: str) -> tuple[list[str], list[float]]:
-        """Structures like the target but inside one of its pairs, where they are as good or better.
+    def _inside(self, sequence: str) -> list[str]:
+        """Structures like the target but inside one of its pairs, where they are the best.
 
-        Parts are folded from the inside out, and only where all parts in them hold. What is outside
-        a pair does not change the energies inside, so that a target with a part that does not hold
-        is not the most stable structure.
-
-        Returns:
-            The structures, and the energies in kcal/mol that parts which do not hold lack.
+        They cost little beside that of the whole, and show what is wrong in each part of it
+        (Andronescu et al. 2004, J Mol Biol 336:607). Energies inside a pair do not depend on what
+        is outside.
         """
-        target, library = self.settings.structure, self._library
+        target, found, library = self.settings.structure, [], self._library
         must = library.CONSTRAINT_CONTEXT_ENFORCE | library.CONSTRAINT_CONTEXT_ALL_LOOPS
-        found, failed, lacking = list[str](), list[tuple[int, int]](), list[float]()
-        for i, j in reversed(self._parts):
-            if any(i < k and m < j for k, m in failed):
-                continue
+        for i, j in self._parts:
             compound = self.compound(sequence[i : j + 1])
-            own = exact(compound.eval_structure(target[i : j + 1]))
             compound.hc_add_bp(1, compound.length, must)
-            inside, energy = minimum_energy(compound)
+            inside, _ = minimum_energy(compound)
             if inside != target[i : j + 1]:
                 found.append(target[:i] + inside + target[j + 1 :])
-                if own > energy:
-                    failed.append((i, j))
-                    lacking.append(own - energy)
-        return found, lacking
+        return found
 
     def stand_in(self, scored: Sequence[str]) -> StandIn:
         """How the target holds against structures that sequences were found to fold into.
