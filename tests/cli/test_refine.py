@@ -8,11 +8,13 @@ import json
 import random
 import signal
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
+from designkit import plugins
 from designkit.recipes.runtime import StopRequest
 
 from .conftest import Starter, end, wait_until
@@ -540,8 +542,7 @@ def test_max_time(run) -> None:
     assert run(*LONG, "-q", "-o", "a.csv", "--resume").exit_code == 0
 
 
-KILLED = [*LINE[:-2], "--seed", 8, "--until", "rounds=40", "--set", "population=4"]
-KILLED += ["--set", "likelihood_draws=0"]
+KILLED = [*LINE[:-2], "--seed", 8, "--set", "population=4", "--set", "likelihood_draws=0"]
 
 
 def test_a_reward_without_a_derivative_is_refused_in_a_line(run) -> None:
@@ -551,13 +552,14 @@ def test_a_reward_without_a_derivative_is_refused_in_a_line(run) -> None:
     assert outcome.stderr == "designkit: error: reward 'homopolymer' is not differentiable\n"
 
 
-def test_killed_at_any_moment(start: Starter, run, fasta: Path) -> None:
-    """Processes are killed after the first round, at random moments, and resumed in between."""
-    line = [*KILLED, fasta, "-q"]
-    assert run(*line, "-o", "whole.csv").exit_code == 0
+def killed(start: Starter, line: list, numbers: Sequence[int], latest: float) -> None:
+    """Start a run to ``cut.csv`` and kill it, and resume and kill it again.
+
+    Every process does a round at least, and is then killed within so many seconds.
+    """
     moments = random.Random(0)
     journal = Path("cut.csv.journal")
-    for number in (signal.SIGKILL, signal.SIGKILL, signal.SIGTERM):
+    for number in numbers:
         lines = len(journal.read_bytes().splitlines()) if journal.exists() else 0
         process = start(*line, "-o", "cut.csv", *(["--resume"] if lines else []))
         wait_until(
@@ -566,12 +568,35 @@ def test_killed_at_any_moment(start: Starter, run, fasta: Path) -> None:
             ),
             process,
         )
-        time.sleep(moments.uniform(0, 0.1))
+        time.sleep(moments.uniform(0, latest))
         code, _ = end(process, number)
         assert code == (75 if number is signal.SIGTERM else -number)
         assert not Path("cut.csv").exists()
+
+
+def assert_resumed_is_whole(run, line: list) -> None:
+    """The killed run ends as one that was not, and asks for less than it after the last kill."""
     assert run(*line, "-o", "cut.csv", "--resume").exit_code == 0
     assert_same("cut.csv", "whole.csv")
     (usage,), (whole,) = (meta(name)["calls"]["rewards"] for name in ("cut.csv", "whole.csv"))
     assert usage["rows"] < whole["rows"]
     assert_whole("cut.csv")
+
+
+def test_killed_at_any_moment(start: Starter, run, fasta: Path) -> None:
+    """Processes are killed after the first round, at random moments, and resumed in between."""
+    line = [*KILLED, "--until", "rounds=40", fasta, "-q"]
+    assert run(*line, "-o", "whole.csv").exit_code == 0
+    killed(start, line, (signal.SIGKILL, signal.SIGKILL, signal.SIGTERM), 0.1)
+    assert_resumed_is_whole(run, line)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("method", plugins.names("designkit.refiners"))
+def test_killed_ten_times(start: Starter, run, fasta: Path, method: str) -> None:
+    rounds = 60 if method in ("gradient", "rehearse") else 600
+    line = [*KILLED, "--until", f"rounds={rounds}", fasta, "--method", method, "-q"]
+    assert run(*line, "-o", "whole.csv").exit_code == 0
+    killed(start, line, (signal.SIGKILL,) * 10, 0.1)
+    assert_resumed_is_whole(run, line)
