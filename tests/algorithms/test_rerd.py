@@ -8,10 +8,12 @@ import numpy as np
 import pytest
 import torch
 
+from designkit.algorithms.refinement._pairs import drawn_pairs
 from designkit.algorithms.refinement.base import Archive, Brief
 from designkit.algorithms.refinement.rerd import RERD
 from designkit.algorithms.sampling.base import Sampler
 from designkit.alphabet import DNA
+from designkit.randomness import noise_for
 from tests.algorithms import test_refiner_contract as contract
 from tests.algorithms.refining import drawn_from, rounds, run, tokens_of, toy_archive
 from tests.tabular import exact_svdd, independent_world, make_rewards, make_world, tv_excess
@@ -125,6 +127,30 @@ def test_crossed_children_come_from_both() -> None:
         assert design.partner != design.parent
 
 
+@pytest.mark.parametrize(("fraction", "most"), [(0.1, 1), (0.3, 3), (1.0, 4)])
+def test_joints_are_no_more_than_other_positions_drawn_anew(fraction: float, most: int) -> None:
+    """Two cuts have four positions beside them: nearly all of a short sequence."""
+    world = make_world(3, 4) if most < 3 else make_world(2, 10)
+    archive, _ = toy_archive(world, make_rewards(world))
+    members = drawn_from(archive, world, world.law, 200, seed=0)
+    noise = noise_for(0, 400)
+    lineages = torch.zeros(400, dtype=torch.int64)
+    pairs = drawn_pairs(archive, members, lineages, 1.0, Brief(), noise)
+    drafts = RERD(fraction=fraction).drafts(world.model(), pairs, Brief(), noise)
+    count = drafts.chosen[pairs.crossed].sum(1)
+    assert len(count) > 100
+    assert int(count.max()) == most
+
+
+def test_few_parents_have_several_children_each() -> None:
+    assert (RERD().population, RERD().children) == (4, 16)
+    assert RERD(offspring=40).population == 4
+    assert RERD(population=10, offspring=5).children == 5
+    for selection in ("pareto", "none"):
+        wide = RERD(selection=selection)
+        assert (wide.population, wide.children) == (16, 16)
+
+
 def test_selection_above_zero_is_a_draw() -> None:
     archive, _ = toy_archive(WORLD, REWARDS)
     greedy = run(RERD(population=5), WORLD.model(), archive, 1)[-1].rewards
@@ -140,7 +166,6 @@ def test_selection_above_zero_is_a_draw() -> None:
 def test_positions_that_the_prior_finds_unlikely_are_preferred() -> None:
     """Of all pairs, the one that breaks the law of the sum is drawn anew more often."""
     from designkit.algorithms.refinement._variation import least_likely
-    from designkit.randomness import noise_for
 
     archive, _ = toy_archive(WORLD, REWARDS)
     count = 3000

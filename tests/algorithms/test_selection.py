@@ -130,7 +130,7 @@ def test_what_is_outside_the_bounds_goes_first(selection: str) -> None:
     archive = archive_of(*two(), WeightedReward(Count("C"), role="filter", at_most=0.0, label="c"))
     sequences = ["CCCCCC", "BBBCCC", "BBBBBC", "ACCCCC", "BCCCCC"]
     start = archive.population(archive.add(sequences, [0] * 5, 0), 0)
-    method = RERD(population=5, selection=selection, crossover=0)
+    method = RERD(population=5, selection=selection, crossover=0, patience=None)
     violations = []
     for population in run(method, WORLD.model(), archive, 12, start=start)[1:]:
         rows = [archive.designs[number].place for number in population.numbers.tolist()]

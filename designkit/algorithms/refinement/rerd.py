@@ -10,9 +10,9 @@ them from the law given the others.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from designkit.algorithms.refinement._adaptive import SHARE, adapted, shares_of
 from designkit.algorithms.refinement._chains import chains
@@ -41,6 +41,10 @@ class RERD(Evolution):
     """Settings of RERD, besides those of ``Evolution``.
 
     Attributes:
+        population: 4; a front takes more, 16, and so do members who are followed by a child each.
+        offspring: four times ``population`` when not given: few parents with several children each
+            climb in few evaluations where as many parents as children do not. Where not the best
+            go on, as many as ``population``.
         fraction: largest share of the positions that a child has drawn anew.
         schedule: how many positions that is: ``mixed`` draws a number for every child, from 1 to
             ``fraction`` of all, the logarithm uniform; ``decay`` falls geometrically from
@@ -52,7 +56,10 @@ class RERD(Evolution):
         span: share of children whose positions are neighbours; those of the others are scattered.
         confidence: prefer positions whose letters the prior finds unlikely, for one more denoiser
             row a child.
-        joint: positions on each side of a cut that are drawn anew after a crossover.
+        joint: positions on each side of a cut that are drawn anew after a crossover; of short
+            sequences fewer, as ``fraction`` bounds their number too.
+        patience: 6, which for sequences of 8 letters out of 4 is 1.5 times as many children as it
+            takes, on average, to draw each of the neighbours of one once.
         shifts: share of children, crossed ones aside, in which a stretch moves by one place: a
             letter is taken out at one end of it, and one put in at the other, whatever that does
             to the letters between. The letters at both ends are drawn, and ``joint`` - 1 on each
@@ -65,6 +72,8 @@ class RERD(Evolution):
             child, whatever its reward, and nothing is crossed or shifted.
     """
 
+    population: int = Field(default=4, ge=1)
+    patience: float | None = Field(default=6.0, gt=0)
     fraction: float = Field(default=0.3, gt=0, le=1)
     schedule: Literal["mixed", "decay", "adaptive"] = "mixed"
     last_fraction: float = Field(default=0.05, gt=0, le=1)
@@ -75,6 +84,13 @@ class RERD(Evolution):
     shifts: float = Field(default=0.0, ge=0, le=1)
     indels: float = Field(default=0.0, ge=0, le=1)
     selection: Literal["best", "pareto", "none"] = "best"
+
+    @model_validator(mode="before")
+    @classmethod
+    def _wide_where_not_the_best_go_on(cls, fields: Any) -> Any:
+        if isinstance(fields, dict) and fields.get("selection", "best") != "best":
+            return {"population": 16, **fields}
+        return fields
 
     def rounds(
         self,
@@ -98,7 +114,8 @@ class RERD(Evolution):
         chosen = self._positions(model, pairs.parents, changeable, noise)
         if self.selection != "none" and bool(pairs.crossed.any()):
             other, cuts = crossed(pairs.parents, pairs.partners, changeable, noise)
-            joints = near(cuts, self.joint, changeable)
+            most = (self.fraction * changeable.sum(1)).long().clamp(min=1)
+            joints = scattered(noise, near(cuts, self.joint, changeable), most)
             tokens = other.where(pairs.crossed[:, None], tokens)
             chosen = joints.where(pairs.crossed[:, None], chosen)
         lengths, roots = pairs.parents.lengths, pairs.roots
@@ -119,6 +136,11 @@ class RERD(Evolution):
             left = left.where(roots[:, 0] < 0, brief.most_edits)
             tokens, chosen = within_edits(noise, tokens, roots, chosen, left)
         return pairs.drafts(tokens, chosen, lengths)
+
+    @property
+    def children(self) -> int:
+        """Children of each lineage in a round."""
+        return self.offspring or (4 if self.selection == "best" else 1) * self.population
 
     @property
     def changes_lengths(self) -> bool:
