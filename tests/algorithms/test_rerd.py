@@ -142,6 +142,18 @@ def test_joints_are_no_more_than_other_positions_drawn_anew(fraction: float, mos
     assert int(count.max()) == most
 
 
+def test_few_letters_are_drawn_anew_where_few_may_differ() -> None:
+    world = make_world(2, 10)
+    archive, _ = toy_archive(world, make_rewards(world), ["A" * 10])
+    members = drawn_from(archive, world, world.law, 200, seed=0)
+    noise, lineages = noise_for(0, 400), torch.zeros(400, dtype=torch.int64)
+    pairs = drawn_pairs(archive, members, lineages, 0.0, Brief(), noise)
+    for most_edits, most in ((None, 5), (10, 5), (4, 2), (1, 1)):
+        brief = Brief(most_edits=most_edits)
+        drafts = RERD(fraction=0.5).drafts(world.model(), pairs, brief, noise)
+        assert int(drafts.chosen.sum(1).max()) == most
+
+
 def test_few_parents_have_several_children_each() -> None:
     assert (RERD().population, RERD().children) == (4, 16)
     assert RERD(offspring=40).population == 4

@@ -45,7 +45,8 @@ class RERD(Evolution):
         offspring: four times ``population`` when not given: few parents with several children each
             climb in few evaluations where as many parents as children do not. Where not the best
             go on, as many as ``population``.
-        fraction: largest share of the positions that a child has drawn anew.
+        fraction: largest share of the positions that a child has drawn anew; of the edits that are
+            allowed, where these are fewer: every letter drawn anew takes the place of an edit.
         schedule: how many positions that is: ``mixed`` draws a number for every child, from 1 to
             ``fraction`` of all, the logarithm uniform; ``decay`` falls geometrically from
             ``fraction`` to ``last_fraction`` in ``decay_rounds`` rounds; ``adaptive`` is ``mixed``
@@ -111,10 +112,13 @@ class RERD(Evolution):
 
         changeable = changeable_of(pairs.parents, brief)
         tokens = pairs.parents.tokens
-        chosen = self._positions(model, pairs.parents, changeable, noise)
+        free = changeable.sum(1)
+        if brief.most_edits is not None:
+            free = free.clamp(max=brief.most_edits)
+        chosen = self._positions(model, pairs.parents, changeable, free, noise)
         if self.selection != "none" and bool(pairs.crossed.any()):
             other, cuts = crossed(pairs.parents, pairs.partners, changeable, noise)
-            most = (self.fraction * changeable.sum(1)).long().clamp(min=1)
+            most = (self.fraction * free).long().clamp(min=1)
             joints = scattered(noise, near(cuts, self.joint, changeable), most)
             tokens = other.where(pairs.crossed[:, None], tokens)
             chosen = joints.where(pairs.crossed[:, None], chosen)
@@ -168,10 +172,14 @@ class RERD(Evolution):
         return {SHARE: adapted(archive, shares, numbers, self.fraction)}
 
     def _positions(
-        self, model: DiffusionModel, parents: Population, changeable: Tensor, noise: Noise
+        self,
+        model: DiffusionModel,
+        parents: Population,
+        changeable: Tensor,
+        free: Tensor,
+        noise: Noise,
     ) -> Tensor:
-        """Positions (C, W) bool that are drawn anew where nothing is crossed."""
-        free = changeable.sum(1)
+        """Positions (C, W) bool, shares of ``free``, to draw anew where nothing is crossed."""
         if self.schedule == "decay":
             done = min(1.0, parents.round / self.decay_rounds)
             share = self.fraction ** (1 - done) * self.last_fraction**done
