@@ -55,20 +55,29 @@ class SamplingRun:
         self.infeasible = 0
         self.rewards: list[float] = []
 
-    def take_up(self, writer: DesignWriter) -> None:
-        """Go on after the designs that an interrupted run has written, and count them."""
+    def take_up(self, writer: DesignWriter, record: Mapping[str, Any]) -> None:
+        """Go on after the designs that an interrupted run has written, and count them.
+
+        Args:
+            writer: of the output, opened.
+            record: that of the interrupted run.
+        """
         from designkit.io.sequences import read_table
 
         earlier = read_table(
             str(writer.part), alphabet=self.model.alphabet, input_format=writer.format
         ).tail(writer.rows_resumed)
-        # Designs that were dropped or failed leave a gap in the numbers.
-        self.done = int(earlier["id"].iloc[-1].rpartition("_")[2])
-        self.started_at = self.done
+        numbers = earlier["id"].str.rpartition("_")[2].astype(int)
+        self.done, self.failed, self.dropped = _told(record, numbers)
+        # Designs that were dropped or failed leave a gap in the numbers; a run that was killed
+        # has told of all that failed.
+        last = max(self.done, int(numbers.iloc[-1]))
+        lost = last - self.done - int((numbers > self.done).sum())
         if self.engine is not None and self.settings.on_invalid == "skip":
-            self.dropped = self.done - len(earlier)
+            self.dropped += lost
         else:
-            self.failed = self.done - len(earlier)
+            self.failed += lost
+        self.done = self.started_at = last
         self.unscored = self.dropped
         if self.engine is not None:
             rewards = earlier["reward"].dropna().tolist() if "reward" in earlier else []
@@ -158,7 +167,6 @@ class SamplingRun:
         import pandas as pd
 
         designs = {row: sequence for row, sequence in enumerate(drawn) if sequence is not None}
-        self.failed += len(drawn) - len(designs)
         sequences, rows = list(designs.values()), np.array(list(designs), dtype=np.int64)
         numbers = first + 1 + rows
         columns: dict[str, Any] = {
@@ -174,6 +182,7 @@ class SamplingRun:
             self.unscored += int(missing.sum())
             self.rewards += scored.reward[scored.feasible].tolist()
             self.infeasible += int((~missing & ~scored.feasible).sum())
+        self.failed += len(drawn) - len(designs)
         columns |= {name: values[rows] for name, values in further.items()}
         frame = pd.DataFrame(columns).assign(
             model=self.ref, method=self.settings.method["name"], seed=self.seed
@@ -215,6 +224,7 @@ class SamplingRun:
         """Rows and calls, for the record."""
         engine = self.engine
         return {
+            "designs_done": self.done,
             "rows": {
                 "requested": self.settings.num,
                 "resumed": writer.rows_resumed,
@@ -271,3 +281,19 @@ class SamplingRun:
         if self.rewards:
             lines.append("reward: " + ", ".join(f"{k} {v:.4g}" for k, v in self.figures().items()))
         return "\n".join(lines)
+
+
+def _told(record: Mapping[str, Any], numbers: pd.Series) -> tuple[int, int, int]:
+    """Designs that were done when a record was written, and how many of them failed, and dropped.
+
+    All are 0 where the record does not say, or where the rows are not those that it speaks of.
+
+    Args:
+        record: of an interrupted run.
+        numbers: of the designs that it has written.
+    """
+    done, rows = record.get("designs_done", 0), record.get("rows", {})
+    failed, dropped = rows.get("failed", 0), rows.get("dropped", 0)
+    if int((numbers <= done).sum()) != done - failed - dropped:
+        return 0, 0, 0
+    return done, failed, dropped

@@ -173,12 +173,16 @@ def run_sample(options: RunOptions, output: OutputOptions) -> int:
         run = SamplingRun(settings, sampler, model, engine, seed, stored.ref, constraints, models)
         if writer.rows_resumed:
             check_same_run(output.target, same)
-            run.take_up(writer)
-        record.write("running")
+            run.take_up(writer, read_record(output.target, finished=False))
+        record.write("running", **run.counts(writer))
+        failed = run.failed
         try:
             progress = console.progress("designs", settings.num)
             for frame in run.batches(stop):
                 writer.write(frame)
+                if run.failed > failed:  # no row tells of these
+                    failed = run.failed
+                    record.write("running", **run.counts(writer))
                 progress.advance(run.done, run.figures())
         except Interrupted as interrupted:
             record.write("interrupted", **run.counts(writer))

@@ -10,6 +10,10 @@ import pandas as pd
 import pytest
 import yaml
 
+from designkit.io.designs import DesignWriter
+from designkit.recipes.record import RunRecord
+from designkit.recipes.runtime import StopRequest
+
 SMC = ["--method", "smc", "--reward", "model:pred", "--set", "particles=4"]
 
 
@@ -64,6 +68,42 @@ def test_designs_out_of_reach_are_counted(run, monkeypatch: pytest.MonkeyPatch) 
     small = run(*line[:-1], "small.csv", "--batch-size", 5)
     assert small.exit_code == 5
     pd.testing.assert_frame_equal(pd.read_csv("small.csv"), written)
+
+
+@pytest.mark.parametrize("ending", ["stopped", "killed"])
+def test_designs_out_of_reach_are_counted_apart_from_those_without_score(
+    run, plugin, monkeypatch: pytest.MonkeyPatch, ending: str
+) -> None:
+    monkeypatch.setattr("designkit.recipes._constraints.MOST_ATTEMPTS", 2)
+    ref = plugin("return [float('nan') if s.count('A') % 2 else len(s) for s in sequences]")
+    line = ["sample", "tiny", "-n", 24, "--seed", 1, "--gc", "0.45-0.5", "--reward", ref]
+    line += ["--batch-size", 4, "--on-invalid", "skip", "-q"]
+    assert run(*line, "-o", "whole.csv").exit_code == 5
+    whole = json.loads(Path("whole.csv.meta.json").read_text())["rows"]
+    assert min(whole["failed"], whole["dropped"], whole["written"]) > 2
+    write, written = DesignWriter.write, list[int]()
+
+    def stopping(self: DesignWriter, frame: pd.DataFrame) -> None:
+        if len(written) == 4 and ending == "killed":
+            raise SystemError
+        write(self, frame)
+        written.append(len(frame))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(DesignWriter, "write", stopping)
+        patch.setattr(StopRequest, "__call__", lambda self: len(written) == 4 and ending[0] == "s")
+        if ending == "killed":  # nothing is said at the end
+            keep = RunRecord.write
+            patch.setattr(
+                RunRecord, "write", lambda s, how, **f: how == "running" and keep(s, how, **f)
+            )
+        assert run(*line, "-o", "out.csv").exit_code == (75 if ending == "stopped" else 1)
+    assert run(*line, "-o", "out.csv", "--resume").exit_code == 5
+    rows = json.loads(Path("out.csv.meta.json").read_text())["rows"]
+    assert rows["resumed"] == sum(written)
+    rows["written"] += rows["resumed"]
+    assert rows == {**whole, "resumed": rows["resumed"]}
+    assert Path("out.csv").read_bytes() == Path("whole.csv").read_bytes()
 
 
 @pytest.mark.parametrize(
