@@ -12,7 +12,8 @@
     │   ├── RewardError             4
     │   └── PluginError             4
     └── Interrupted                75   stopped by a signal or --max-time; --resume continues
-        └── BudgetExhausted        75   --max-evals is spent
+        ├── BudgetExhausted        75   --max-evals is spent
+        └── KeyboardInterrupted   130   Ctrl-C; --resume continues
 
 Exit 0 is a complete run, 5 a run that finished although some items failed, 130 Ctrl-C.
 Only ``cli.app.main`` turns an error into a message and an exit code.
@@ -87,6 +88,12 @@ class Interrupted(DesignkitError):  # noqa: N818 - a state, not a mistake
 
 class BudgetExhausted(Interrupted):
     """The next batch would cost more reward evaluations than ``--max-evals`` allows."""
+
+
+class KeyboardInterrupted(Interrupted):
+    """Ctrl-C has ended a run that can be resumed."""
+
+    exit_code = EXIT_KEYBOARD_INTERRUPT
 
 
 def did_you_mean(name: str, known: Iterable[str], prefix: str = "") -> str:

@@ -103,7 +103,7 @@ class RefinementOutputs:
         told = f"{done} rounds done"
         if self._writer.part is None:
             return told
-        if self._run.history:
+        if self._beside(PARTIAL_SUFFIX).exists():
             told += f", the best so far are in {self._beside(PARTIAL_SUFFIX)}"
         return f"{told}; --resume continues"
 

@@ -10,7 +10,6 @@ from pydantic import Field, model_validator
 from designkit.errors import (
     EXIT_OK,
     EXIT_SOME_ITEMS_FAILED,
-    BudgetExhausted,
     Interrupted,
     UsageError,
 )
@@ -27,6 +26,7 @@ from designkit.recipes.runtime import (
     draw_seed,
     set_threads,
     stop_on_signals,
+    what_ended,
 )
 from designkit.settings import Layer
 
@@ -195,14 +195,13 @@ def _refine(
                 if reason:
                     break
             outputs.write()
-        except Interrupted as interrupted:
-            outputs.write_partial()
+        except (Interrupted, KeyboardInterrupt) as stopped:
+            if isinstance(stopped, Interrupted):  # Ctrl-C may come in the middle of a round
+                outputs.write_partial()
             record.write("interrupted", **outputs.counts())
-            why = interrupted if isinstance(interrupted, BudgetExhausted) else stop.reason
-            raise type(interrupted)(f"{why}: {outputs.kept()}") from interrupted
-        except BaseException as problem:
-            status = "interrupted" if isinstance(problem, KeyboardInterrupt) else "failed"
-            record.write(status, **outputs.counts())
+            raise what_ended(stopped, stop, outputs.kept()) from stopped
+        except BaseException:
+            record.write("failed", **outputs.counts())
             raise
         finally:
             progress.close()

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import TYPE_CHECKING
 
-from designkit.errors import Interrupted, UsageError
+from designkit.errors import BudgetExhausted, Interrupted, KeyboardInterrupted, UsageError
 
 if TYPE_CHECKING:
     import torch
@@ -139,6 +139,22 @@ class StopRequest:
     def reason(self) -> str:
         """What asked, for messages."""
         return self.signal_name or "--max-time is over"
+
+
+def what_ended(
+    stopped: Interrupted | KeyboardInterrupt, request: StopRequest, kept: str
+) -> Interrupted:
+    """The error that a run which can be resumed ends with.
+
+    Args:
+        stopped: what the run was stopped by.
+        request: to stop.
+        kept: what is done, in words.
+    """
+    if isinstance(stopped, KeyboardInterrupt):
+        return KeyboardInterrupted(f"Ctrl-C: {kept}")
+    reason = stopped if isinstance(stopped, BudgetExhausted) else request.reason
+    return type(stopped)(f"{reason}: {kept}")
 
 
 @contextmanager

@@ -9,13 +9,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import Field
 
 from designkit.alphabet import Alphabet
-from designkit.errors import (
-    EXIT_OK,
-    EXIT_SOME_ITEMS_FAILED,
-    BudgetExhausted,
-    Interrupted,
-    UsageError,
-)
+from designkit.errors import EXIT_OK, EXIT_SOME_ITEMS_FAILED, Interrupted, UsageError
 from designkit.recipes._constraints import MOST_ATTEMPTS, RunConstraints, template_length
 from designkit.recipes._learned_value import at_its_temperature, doubts, network_of
 from designkit.recipes._loaded import LoadedModels
@@ -37,7 +31,7 @@ from designkit.recipes.objective import (
     rewards_record,
 )
 from designkit.recipes.options import OutputOptions, RunOptions
-from designkit.recipes.runtime import draw_seed, set_threads, stop_on_signals
+from designkit.recipes.runtime import draw_seed, set_threads, stop_on_signals, what_ended
 from designkit.settings import Layer
 
 if TYPE_CHECKING:
@@ -76,7 +70,7 @@ def run_sample(options: RunOptions, output: OutputOptions) -> int:
         Exit code: 0, or 5 when some designs have no score or break the constraints.
 
     Raises:
-        Interrupted: stopped by a signal or ``--max-time``; the finished designs are kept.
+        Interrupted: stopped by a signal, Ctrl-C or ``--max-time``; the finished designs are kept.
         RewardError: more than a fifth of the designs have no score.
     """
     settings, sampler = resolve_settings(options.configuration())
@@ -184,15 +178,12 @@ def run_sample(options: RunOptions, output: OutputOptions) -> int:
                     failed = run.failed
                     record.write("running", **run.counts(writer))
                 progress.advance(run.done, run.figures())
-        except Interrupted as interrupted:
+        except (Interrupted, KeyboardInterrupt) as stopped:
             record.write("interrupted", **run.counts(writer))
-            reason = interrupted if isinstance(interrupted, BudgetExhausted) else stop.reason
-            raise type(interrupted)(
-                f"{reason}: {run.done} of {settings.num} designs done"
-            ) from interrupted
-        except BaseException as problem:
-            status = "interrupted" if isinstance(problem, KeyboardInterrupt) else "failed"
-            record.write(status, **run.counts(writer))
+            done = f"{run.done} of {settings.num} designs done"
+            raise what_ended(stopped, stop, done) from stopped
+        except BaseException:
+            record.write("failed", **run.counts(writer))
             raise
     record.finish(**run.counts(writer))
     console.say(run.summary(writer))
