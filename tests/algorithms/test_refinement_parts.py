@@ -17,7 +17,7 @@ from designkit.algorithms.refinement._positions import (
     within_edits,
 )
 from designkit.algorithms.refinement._survivors import survivors
-from designkit.algorithms.refinement._variation import crossed, resized, shifted
+from designkit.algorithms.refinement._variation import crossed, resized, shifted, well_placed
 from designkit.algorithms.refinement.base import Archive, Brief, Ledger, Spent
 from designkit.alphabet import DNA
 from designkit.randomness import noise_for
@@ -250,7 +250,8 @@ def test_shifted_takes_a_letter_out_and_puts_one_in_elsewhere(joint: int) -> Non
     lengths = torch.tensor([1, 2, 6]).repeat(N)
     tokens = torch.arange(6).expand(3 * N, -1).where(torch.arange(6) < lengths[:, None], -1)
     free = torch.ones_like(tokens, dtype=torch.bool) & (tokens >= 0)
-    found, drawn = shifted(tokens, lengths, free, joint, noise_for(5, 3 * N))
+    found, drawn, gap = shifted(tokens, lengths, free, joint, noise_for(5, 3 * N))
+    assert not (gap & ~drawn).any()
     seen = set()
     for row in range(3 * N):
         length = int(lengths[row])
@@ -267,8 +268,11 @@ def test_shifted_takes_a_letter_out_and_puts_one_in_elsewhere(joint: int) -> Non
                     place for end in (out, into) for place in range(end - joint + 1, end + joint)
                 }
                 fits = all(a == b or b == "?" for a, b in zip(letters, moved, strict=True))
+                apart = abs(out - into) >= joint
+                at_gap = [out] if apart else []
                 if fits and set(marked) == ends & set(range(length)):
-                    ways[out, into] = moved
+                    if gap[row].nonzero().flatten().tolist() == at_gap:
+                        ways[out, into] = moved
         assert ways
         if length == 6 and joint == 1:
             seen |= set(ways)
@@ -279,10 +283,30 @@ def test_shifted_takes_a_letter_out_and_puts_one_in_elsewhere(joint: int) -> Non
 def test_shifted_leaves_alone_what_may_not_change() -> None:
     tokens = torch.arange(6).expand(N, -1)
     free = torch.tensor([True, True, False, True, True, False]).expand(N, -1)
-    found, drawn = shifted(tokens, torch.full((N,), 6), free, 2, noise_for(6, N))
+    found, drawn, _ = shifted(tokens, torch.full((N,), 6), free, 2, noise_for(6, N))
     assert (found[:, [2, 5]] == torch.tensor([2, 5])).all()
     assert not drawn[:, [2, 5]].any()
     assert (found != tokens).any(0).tolist() == [True, True, False, True, True, False]
+
+
+def test_letters_stay_as_likely_as_they_are() -> None:
+    """Of 4 letters those of probability 0, 1/8, 1/4 and 5/8."""
+    probs = torch.tensor([0, 1 / 8, 1 / 4, 5 / 8])
+    lengths = torch.tensor([4, 3]).repeat(N)
+    tokens = torch.arange(4).expand(2 * N, -1).where(torch.arange(4) < lengths[:, None], -1)
+    hidden = torch.tensor([True, True, False, True]) & (tokens >= 0)
+    seen = []
+
+    def predict(x_t: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
+        seen.append(x_t[0].tolist())
+        return probs.expand(*x_t.shape, -1)
+
+    stays = well_placed(predict, 4, tokens, lengths, hidden, noise_for(7, 2 * N))
+    assert sorted(seen) == [[4, 4, 2], [4, 4, 2, 4]]
+    share = stays[lengths == 4].double().mean(0)
+    assert share[[0, 2, 3]].tolist() == [0, 1, 1]
+    assert abs(share[1] - 0.5) < 4 * (0.25 / N) ** 0.5
+    assert not stays[lengths == 3, 3].any()
 
 
 def test_the_best_go_on_and_the_newest_of_equals() -> None:

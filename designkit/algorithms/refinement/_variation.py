@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 
     from designkit.algorithms.refinement._archive import Population
     from designkit.algorithms.refinement.base import Brief
+    from designkit.diffusion.base import X0Function
     from designkit.models.base import DiffusionModel
     from designkit.randomness import Noise
 
@@ -97,7 +98,7 @@ def resized(
 
 def shifted(
     tokens: Tensor, lengths: Tensor, changeable: Tensor, joint: int, noise: Noise
-) -> tuple[Tensor, Tensor]:
+) -> tuple[Tensor, Tensor, Tensor]:
     """Sequences in which a random stretch has moved by one place.
 
     One letter is taken out and one put in elsewhere; what is between the two moves.
@@ -110,7 +111,8 @@ def shifted(
         noise: of the N children.
 
     Returns:
-        Tokens (N, W) and the positions (N, W) to be drawn anew.
+        Tokens (N, W), the positions (N, W) to be drawn anew, and of these the one (N, W) that has
+        taken the place of the letter taken out.
     """
     import torch
 
@@ -123,7 +125,41 @@ def shifted(
     source = places + between.long() * (into - out).sign()
     moved = tokens.gather(1, source).where(changeable, tokens)
     drawn = ((places - out).abs() < joint) | ((places - into).abs() < joint)
-    return moved, drawn & changeable
+    drawn &= changeable
+    return moved, drawn, drawn & (places == out) & ((places - into).abs() >= joint)
+
+
+def well_placed(
+    predict: X0Function, mask: int, tokens: Tensor, lengths: Tensor, hidden: Tensor, noise: Noise
+) -> Tensor:
+    """Positions whose letters may stay where they have come to lie.
+
+    A letter of probability p stays with probability K p, at most 1: always where it is as likely
+    as one of K letters is on average, never where it cannot be.
+
+    Args:
+        predict: the guess that children are drawn from; one denoiser row a child.
+        mask: its token.
+        tokens: (N, W), -1 beyond the end.
+        lengths: (N,).
+        hidden: (N, W) bool, the positions that are asked about, and others that are not known yet.
+        noise: of the N children.
+
+    Returns:
+        (N, W) bool; where nothing is hidden it says nothing.
+    """
+    import torch
+
+    stays = torch.zeros_like(hidden)
+    uniform = noise.uniform("stay", hidden.shape[1])
+    for length in lengths.unique().tolist():
+        rows = (lengths == length).nonzero().squeeze(1)
+        own, asked = tokens[rows, :length], hidden[rows, :length]
+        with torch.inference_mode():
+            probs = predict(own.where(~asked, mask), asked.float().mean(1)).cpu().double()
+        found = probs.gather(2, own[..., None]).squeeze(2) * probs.shape[2]
+        stays[rows, :length] = uniform[rows, :length] < found
+    return stays
 
 
 def least_likely(

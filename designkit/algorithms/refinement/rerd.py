@@ -24,6 +24,7 @@ from designkit.algorithms.refinement._variation import (
     least_likely,
     resized,
     shifted,
+    well_placed,
     with_partners,
 )
 
@@ -64,7 +65,8 @@ class RERD(Evolution):
         shifts: share of children, crossed ones aside, in which a stretch moves by one place: a
             letter is taken out at one end of it, and one put in at the other, whatever that does
             to the letters between. The letters at both ends are drawn, and ``joint`` - 1 on each
-            side of them.
+            side of them; that at the gap stays where the prior finds it as likely as others, for
+            one more denoiser row a child.
         indels: share of children, crossed ones aside, with one letter more or less than their
             parent, where the prior writes sequences of several lengths. A letter that is put in
             is drawn, and ``joint`` - 1 on each side of it or of the gap.
@@ -127,9 +129,11 @@ class RERD(Evolution):
         shifts = 0.0 if self.selection == "none" else self.shifts
         is_shifted = (noise.uniform("is-shifted") < shifts) & ~pairs.crossed & (change == 0)
         if bool(is_shifted.any()):
-            moved, ends = shifted(tokens, lengths, changeable, self.joint, noise)
-            tokens = moved.where(is_shifted[:, None], tokens)
-            chosen = ends.where(is_shifted[:, None], chosen)
+            rows = is_shifted.nonzero().squeeze(1)
+            tokens, chosen = tokens.clone(), chosen.clone()
+            tokens[rows], chosen[rows] = self._shifted(
+                model, tokens[rows], lengths[rows], changeable[rows], noise.rows(rows)
+            )
         chosen = with_partners(model, chosen, changeable)
         if bool(change.any()):
             tokens, lengths, chosen = resized(tokens, lengths, chosen, change, self.joint, noise)
@@ -140,6 +144,24 @@ class RERD(Evolution):
             left = left.where(roots[:, 0] < 0, brief.most_edits)
             tokens, chosen = within_edits(noise, tokens, roots, chosen, left)
         return pairs.drafts(tokens, chosen, lengths)
+
+    def _shifted(
+        self,
+        model: DiffusionModel,
+        tokens: Tensor,
+        lengths: Tensor,
+        changeable: Tensor,
+        noise: Noise,
+    ) -> tuple[Tensor, Tensor]:
+        """Tokens (N, W) in which a stretch has moved, and positions (N, W) to be drawn anew."""
+        moved, drawn, gap = shifted(tokens, lengths, changeable, self.joint, noise)
+        inner, device = self.inner(), model.device
+
+        def predict(x_t: Tensor, t: Tensor) -> Tensor:
+            return inner.predict(model, x_t.to(device), t.to(device))
+
+        stays = well_placed(predict, model.alphabet.mask, moved, lengths, drawn, noise)
+        return moved, drawn & ~(gap & stays)
 
     @property
     def children(self) -> int:
