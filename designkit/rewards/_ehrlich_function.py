@@ -109,6 +109,35 @@ def draw_function(
     return EhrlichFunction(allowed, motifs.numpy(), offsets.numpy(), length)
 
 
+def draw_feasible(
+    size: int, length: int, seed: int, count: int, draw_seed: int = 0
+) -> NDArray[np.int64]:
+    """Walks of the chain that decides what is feasible, from its stationary law.
+
+    They know nothing of the function but which transitions are banned, and how likely the others
+    are.
+
+    Args:
+        size: letters of the alphabet, K.
+        length: letters of a walk, L.
+        seed: of the function.
+        count: how many.
+        draw_seed: of the walks.
+
+    Returns:
+        (count, L) tokens.
+    """
+    import torch
+
+    transitions = _draw_transitions(size, torch.Generator().manual_seed(seed))
+    generator = torch.Generator().manual_seed(draw_seed)
+    walks = [torch.multinomial(_stationary(transitions), count, True, generator=generator)]
+    for _ in range(length - 1):
+        step = torch.multinomial(transitions[walks[-1]], 1, generator=generator)
+        walks.append(step.squeeze(1))
+    return torch.stack(walks, dim=1).numpy()
+
+
 def _draw_transitions(size: int, generator: torch.Generator) -> Tensor:
     """(K, K) probabilities of the next letter; those outside a row's band are 0."""
     import torch

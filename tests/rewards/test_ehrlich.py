@@ -13,7 +13,7 @@ import pytest
 from designkit.alphabet import DNA, PROTEIN, Alphabet
 from designkit.errors import ConfigurationError, RewardError
 from designkit.rewards import ehrlich
-from designkit.rewards._ehrlich_function import EhrlichFunction, draw_function
+from designkit.rewards._ehrlich_function import EhrlichFunction, draw_feasible, draw_function
 from designkit.rewards.ehrlich import Ehrlich
 from tests.rewards.examples import Example, random_sequences
 from tests.rewards.holo_functions import (
@@ -193,3 +193,16 @@ def test_parameters_are_checked(parameters: dict[str, object], message: str) -> 
     with pytest.raises(ConfigurationError) as caught:
         Ehrlich(**parameters)
     assert message in str(caught.value)
+
+
+def test_walks_are_feasible_and_use_all_that_is_allowed() -> None:
+    function = draw_function(6, 40, 2, 4, seed=3)
+    walks = draw_feasible(6, 40, 3, 3000)
+    assert walks.shape == (3000, 40)
+    assert function.feasible(walks).all()
+    pairs = np.bincount((walks[:, :-1] * 6 + walks[:, 1:]).ravel(), minlength=36).reshape(6, 6)
+    assert ((pairs > 0) == function.allowed).all()
+    # The stationary law: places are alike.
+    shares = [np.bincount(walks[:, place], minlength=6) / 3000 for place in (0, 39)]
+    assert abs(shares[0] - shares[1]).max() < 5 * (0.5 / 3000) ** 0.5
+    assert not (walks == draw_feasible(6, 40, 3, 3000, draw_seed=1)).all()
