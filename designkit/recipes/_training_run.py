@@ -7,6 +7,7 @@ A run lives in a folder: ``run.json`` says what it is, so that nothing else is c
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -147,10 +148,10 @@ class TrainingRun:
             should_stop=self.reporting.should_stop,
         )
         state = result.state
-        self.reporting.say(
-            f"{title}: {state.update} updates, best validation loss {state.best_loss:.4f} "
-            f"at update {state.best_update}"
-        )
+        best = "the last weights are kept"
+        if math.isfinite(state.best_loss):
+            best = f"best validation loss {state.best_loss:.4f} at update {state.best_update}"
+        self.reporting.say(f"{title}: {state.update} updates, {best}")
         return result
 
     def register(

@@ -45,7 +45,11 @@ class Task(Protocol):
         ...
 
     def evaluate(self, module: nn.Module) -> dict[str, float]:
-        """Validation metrics; ``loss`` (lower is better) chooses the best weights."""
+        """Validation metrics.
+
+        ``loss`` (lower is better) chooses the best weights; without one the newest are taken for
+        the best. ``stop`` ends the run.
+        """
         ...
 
 
@@ -176,6 +180,8 @@ def train(
             accelerator.backward(loss)
             accelerator.clip_grad_norm_(prepared.parameters(), settings.gradient_clip)
             optimizer.step()
+            for parameter in inner.parameters():  # fused steps do not tell those who keep copies
+                torch.autograd.graph.increment_version(parameter)
             _average(averaged, inner, min(settings.ema_decay, (1 + update) / (10 + update)))
             state.update += 1
             last = state.update == settings.updates
@@ -191,7 +197,7 @@ def train(
             if stop and not (last or state.finished):
                 raise Interrupted(f"stopped at update {state.update}; --resume continues")
     accelerator.wait_for_everyone()
-    if not math.isfinite(state.best_loss):
+    if "loss" in state.metrics and not math.isfinite(state.best_loss):
         raise DesignkitError(f"{run_dir}: no evaluation gave a finite validation loss")
     return TrainingResult(_read(run_dir / BEST), state, started)
 
@@ -215,17 +221,16 @@ def _evaluate(
     averaged.eval()
     with torch.inference_mode():
         state.metrics = {"train_loss": train_loss, **task.evaluate(averaged)}
-    if state.metrics["loss"] < state.best_loss:
-        state.best_loss, state.best_update, state.since_best = (
-            state.metrics["loss"],
-            state.update,
-            0,
-        )
+    loss = state.metrics.get("loss")
+    if loss is None or loss < state.best_loss:
+        state.best_loss = math.inf if loss is None else loss
+        state.best_update, state.since_best = state.update, 0
         if accelerator.is_main_process:
             _write(run_dir / BEST, averaged.state_dict(), {})
     else:
         state.since_best += 1
-        state.finished = 0 < settings.patience <= state.since_best
+    tired = 0 < settings.patience <= state.since_best
+    state.finished = tired or bool(state.metrics.get("stop"))
     if accelerator.is_main_process:
         with (run_dir / METRICS).open("a") as log:
             log.write(json.dumps({"update": state.update, **state.metrics}) + "\n")

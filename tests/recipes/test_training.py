@@ -298,6 +298,22 @@ def test_averaged_weights_are_the_moving_average(tmp_path: Path) -> None:
     assert not torch.equal(checkpoint["averaged.0.weight"], checkpoint["weights.0.weight"])
 
 
+def test_every_update_tells_that_weights_have_changed(tmp_path: Path) -> None:
+    """Networks that keep packed copies of their weights renew them by version."""
+
+    class Watch(Recorder):
+        versions: list[int] = []  # noqa: RUF012
+
+        def advance(self, update: int, metrics: Mapping[str, float]) -> None:
+            self.versions.append(self.module[0].weight._version)
+
+    module = network()
+    watch = Watch(module)
+    run(tmp_path / "run", module=module, progress=watch)
+    assert watch.versions == sorted(set(watch.versions))
+    assert len(watch.versions) == 24
+
+
 def test_the_learning_rate_warms_up_and_falls() -> None:
     cosine = OptimizerSettings(updates=100, warmup=10, learning_rate=1.0)
     rates = [cosine.rate(update) for update in range(100)]
