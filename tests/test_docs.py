@@ -97,7 +97,7 @@ def test_the_examples_of_rewards_work_as_shown(
     assert run("sample", "yeast-promoter", "-n", 1, "--reward", "run.yaml").exit_code == 0
 
 
-@pytest.mark.parametrize("group", ["samplers", "refiners", "values"])
+@pytest.mark.parametrize("group", ["samplers", "refiners", "finetuners", "values"])
 def test_every_method_has_a_row(group: str) -> None:
     rows = (ROOT / "docs/algorithms.md").read_text()
     for name in names(f"designkit.{group}"):

@@ -70,7 +70,8 @@ def test_light_even_without_yaml(code: str) -> None:
         pytest.param("import designkit.registry", id="registry"),
         pytest.param(
             "from designkit.plugins import names\n"
-            "groups = 'samplers', 'refiners', 'denoisers', 'predictors', 'processes', 'rewards'\n"
+            "groups = 'samplers', 'refiners', 'finetuners', 'denoisers', 'predictors'\n"
+            "groups += ('processes', 'rewards')\n"
             "for group in groups:\n"
             "    names('designkit.' + group)",
             id="names of plugins",

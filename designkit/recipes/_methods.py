@@ -47,7 +47,7 @@ class DesignSettings(ObjectiveSettings):
     on_invalid: Literal["fail", "skip", "worst"] = "fail"
 
 
-D = TypeVar("D", bound=DesignSettings)
+D = TypeVar("D", bound=ObjectiveSettings)
 
 
 def named_method(merged: Layer, default: str) -> Layer:
