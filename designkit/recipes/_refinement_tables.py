@@ -151,12 +151,15 @@ def design_table(
 
 
 def trajectory_table(run: RefinementRun, names: Names, written: list[int]) -> pd.DataFrame:
-    """Every design that went on from a round or was written, in the order they were made."""
+    """Designs that went on from a round or were written, and all that they were made from.
+
+    They are in the order in which they were made.
+    """
     import numpy as np
     import pandas as pd
 
     archive = run.archive
-    numbers = sorted(run.accepted.union(written))
+    numbers = archive.with_ancestors(run.accepted.union(written))
     rewards = np.array([archive.reward(number) for number in numbers], dtype=np.float64)
     columns: dict[str, Any] = {
         "id": [names.of(number) for number in numbers],

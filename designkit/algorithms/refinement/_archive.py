@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -289,6 +289,16 @@ class Archive:
         own = sorted(self._numbers[lineage].values())
         ranked = sorted(own, key=self.reward, reverse=True)
         return ranked[:count]
+
+    def with_ancestors(self, numbers: Iterable[int]) -> list[int]:
+        """Designs and all that they were made from, in the order they were made."""
+        found, left = set[int](), list(numbers)
+        while left:
+            number = left.pop()
+            if number != NOTHING and number not in found:
+                found.add(number)
+                left += (self.designs[number].parent, self.designs[number].partner)
+        return sorted(found)
 
     def rows(self, first: int) -> list[list[int]]:
         """Designs from a number on, as plain lists: what ``restore`` takes."""
