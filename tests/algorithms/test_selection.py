@@ -169,6 +169,24 @@ def test_volumes_grow_and_do_not_depend_on_where_a_run_was_stopped() -> None:
     assert Front(alone).figures() == {}
 
 
+def test_volumes_of_a_single_first_design_grow() -> None:
+    """The reference is the worst of the rounds until both objectives have two values."""
+    archive = archive_of(*two())
+    front, found = Front(archive), []
+    rounds = [["AABCCC"], ["AABBCC"], ["ABBBCC", "AAABCC"], ["AAABBB"]]
+    for number, sequences in enumerate(rounds):
+        archive.add(sequences, [0] * len(sequences), number)
+        found.append(front.figures())
+    volumes = [own["hypervolume"] for own in found]
+    assert np.isnan(volumes[:2]).all()
+    points = archive.objectives(range(5))
+    below = points[:4].min(0)
+    assert volumes[2] == pytest.approx(hypervolume(points[:4].T, below))
+    assert volumes[3] == pytest.approx(hypervolume(points.T, below))
+    assert 0 < volumes[2] < volumes[3]
+    assert Front(archive).figures() == found[-1]
+
+
 def test_a_search_for_fronts_decodes_children_too() -> None:
     archive = archive_of(*two())
     sampler = {"name": "mcts", "archive": "pareto", "designs": 1, "candidates": 2, "iterations": 2}
