@@ -119,9 +119,24 @@ def test_constraints_are_kept_by_refusing() -> None:
     assert tv_excess(tokens_of(last), law) < 0.02
 
 
-def test_guided_samplers_are_refused() -> None:
-    with pytest.raises(UsageError, match="unguided"):
-        MH(temperature=1.0, sampler="svdd").inner()
+@pytest.mark.parametrize(
+    "sampler",
+    [
+        {"name": "svdd"},
+        {"name": "ancestral", "denoiser_temperature": 0.3},
+        {"name": "ancestral", "top_p": 0.9},
+        {"name": "ancestral", "order": "confidence"},
+        {"name": "cfg"},
+    ],
+)
+def test_samplers_that_do_not_draw_from_the_prior_are_refused(sampler: dict) -> None:
+    with pytest.raises(UsageError, match="unguided sampler that draws from the prior as it is"):
+        MH(temperature=1.0, sampler=sampler).inner()
+
+
+def test_samplers_that_draw_from_the_prior_are_taken() -> None:
+    for sampler in ({"name": "ancestral", "steps": 4}, {"name": "cfg", "guidance_scale": 1}):
+        assert MH(temperature=1.0, sampler=sampler).inner().keeps_law
 
 
 def test_acceptance() -> None:

@@ -31,7 +31,7 @@ class Metropolis(Refiner):
 
     Attributes:
         population: chains of each lineage.
-        sampler: unguided; other samplers would change the law.
+        sampler: unguided, and with the prior's own probabilities; others would change the law.
         temperature: alpha of the law p(x) exp(r(x) / alpha), in units of the reward; a fifth of
             the reward's standard deviation under the prior when not given, ``auto`` measures one.
         fraction: largest share of the positions that a child has drawn anew; their number is
@@ -47,13 +47,21 @@ class Metropolis(Refiner):
         """See ``Refiner.inner``.
 
         Raises:
-            UsageError: a sampler that is guided.
+            UsageError: a sampler whose draws do not follow the prior.
         """
         found = super().inner()
-        if found.needs_reward:
+        if not found.keeps_law:
             name = type(self).__name__.lower()
-            raise UsageError(f"method {name}: its chains need an unguided sampler, as ancestral is")
+            raise UsageError(
+                f"method {name}: its chains need an unguided sampler that draws from the prior as "
+                "it is: ancestral, without denoiser_temperature, top_p or order"
+            )
         return found
+
+    @property
+    def follows_law(self) -> bool:
+        """It is what the methods are for."""
+        return True
 
     def chains(
         self,
@@ -68,6 +76,12 @@ class Metropolis(Refiner):
         # A guard would change the law of children; those that break a constraint are refused.
         brief = replace(brief, guard=lambda length: None)
         return chains(self, model, archive, population, brief, noise, self.accepts, exchange)
+
+    @property
+    def heats(self) -> tuple[float, ...]:
+        """See ``Refiner.heats``."""
+        assert isinstance(self.temperature, float | int)
+        return (float(self.temperature),) * self.members
 
     def heat(self, noise: Noise) -> float | Tensor:
         """Temperature of all chains, or (N,) of each."""

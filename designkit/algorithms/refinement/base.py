@@ -149,6 +149,16 @@ class Refiner(Settings):
         """Whether several rewards are several objectives, none of which makes up for another."""
         return getattr(self, "selection", "best") == "pareto"
 
+    @property
+    def follows_law(self) -> bool:
+        """Whether members are draws of a law, and not the best that were found."""
+        return False
+
+    @property
+    def heats(self) -> tuple[float, ...]:
+        """Temperatures of the laws that the members of a lineage follow, in their order."""
+        return ()
+
     def check(self, process: DiffusionProcess) -> None:
         """Refuse a prior that the method cannot work with.
 
@@ -186,7 +196,8 @@ class Refiner(Settings):
             noise: of the seed; its rows do not matter.
 
         Raises:
-            Spent: the archive may not score so many.
+            Spent: the archive may not score the roots, or what a guided sampler asks for; of other
+                draws as many are scored as it may.
             UsageError: no draw satisfies the constraints.
         """
         import torch
@@ -200,6 +211,8 @@ class Refiner(Settings):
             drafts = blank(model, slots, torch.full_like(slots, lineage), noise)
             drawn = Decoder(model, self.inner(), archive.ledger, brief).written(drafts, noise)
             kept = [sequence for sequence in drawn if brief.holds(lineage, sequence)]
+            may = archive.ledger.affordable(kept)
+            kept = [sequence for sequence, allowed in zip(kept, may, strict=True) if allowed]
             archive.add(kept, [lineage] * len(kept), 0)
         best = [archive.best(lineage, self.members) for lineage in range(archive.lineages)]
         if not all(best):

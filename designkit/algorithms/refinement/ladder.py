@@ -60,11 +60,19 @@ class Ladder(Metropolis):
         """See ``Refiner.rounds``."""
         return self.chains(model, archive, population, brief, noise, self.exchanged)
 
+    @property
+    def heats(self) -> tuple[float, ...]:
+        """See ``Refiner.heats``; the rungs of each ladder, the coldest first."""
+        assert isinstance(self.temperature, float | int)
+        each = [self.hottest ** (rung / max(1, self.rungs - 1)) for rung in range(self.rungs)]
+        return tuple(float(self.temperature) * factor for factor in each) * self.population
+
     def heat(self, noise: Noise) -> Tensor:
         """Temperatures (N,) float64 of the N chains whose noise it is."""
-        assert isinstance(self.temperature, float | int)
-        rung = noise.item % self.rungs
-        return float(self.temperature) * self.hottest ** (rung.double() / max(1, self.rungs - 1))
+        import torch
+
+        heats = torch.tensor(self.heats[: self.rungs], dtype=torch.float64)
+        return heats.to(noise.item.device)[noise.item % self.rungs]
 
     def exchanged(self, rewards: Tensor, noise: Noise) -> Tensor:
         """The chains (N,) whose designs each of N chains has after the exchange.

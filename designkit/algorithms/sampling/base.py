@@ -88,6 +88,12 @@ class Sampler(Settings):
         return False
 
     @property
+    def keeps_law(self) -> bool:
+        """Whether designs follow the law of the model, as far as there are steps enough."""
+        usual = all(getattr(self, name) == Sampler.model_fields[name].default for name in _LAW)
+        return usual and not self.needs_reward
+
+    @property
     def population(self) -> int:
         """Designs that are decoded together because they depend on each other; 1: none do."""
         return 1

@@ -51,6 +51,11 @@ class CFG(Sampler):
         """The class is what is drawn towards."""
         return True
 
+    @property
+    def keeps_law(self) -> bool:
+        """Only the class as it is does."""
+        return super().keeps_law and self.guidance_scale == 1
+
     def sample(
         self, model: DiffusionModel, reward: Objective | None, request: Request, noise: Noise
     ) -> Designs:
