@@ -49,6 +49,10 @@ OnInvalid = Annotated[
     Literal["fail", "skip", "worst"] | None,
     typer.Option("--on-invalid", help="What to do with items that cannot be used or scored."),
 ]
+Uppercase = Annotated[bool, typer.Option("--uppercase", help="Accept lower-case letters.")]
+ConvertTU = Annotated[
+    bool, typer.Option("--convert-t-u", help="Read U as T in DNA, and T as U in RNA.")
+]
 
 # Constraints: positions count from 1, both ends of a range included
 Template = Annotated[

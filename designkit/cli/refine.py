@@ -119,6 +119,8 @@ def refine(
     condition: designs.Condition = None,
     on_invalid: options.OnInvalid = None,
     column: options.Column = None,
+    convert_t_u: options.ConvertTU = False,
+    uppercase: options.Uppercase = False,
     input_format: options.InputFormat = "auto",
     template: options.Template = None,
     fix: options.Fix = None,
@@ -177,6 +179,8 @@ def refine(
         "precision": None if precision == "auto" else precision,
         "on_invalid": on_invalid,
         "column": column,
+        "convert_t_u": convert_t_u or None,
+        "uppercase": uppercase or None,
         "input_format": None if input_format == "auto" else input_format,
     }
     run = RunOptions(

@@ -24,12 +24,8 @@ def score(
     ] = None,
     alphabet: options.Alphabet = None,
     column: options.Column = None,
-    convert_t_u: Annotated[
-        bool, typer.Option("--convert-t-u", help="Read U as T in DNA, and T as U in RNA.")
-    ] = False,
-    uppercase: Annotated[
-        bool, typer.Option("--uppercase", help="Accept lower-case letters.")
-    ] = False,
+    convert_t_u: options.ConvertTU = False,
+    uppercase: options.Uppercase = False,
     on_invalid: options.OnInvalid = None,
     input_format: options.InputFormat = "auto",
     preset: options.Preset = None,

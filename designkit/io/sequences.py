@@ -18,7 +18,7 @@ import pandas as pd
 from designkit.alphabet import Alphabet
 from designkit.errors import InputError, UsageError
 from designkit.io._formats import check_format, format_of_name, is_missing
-from designkit.io._letters import converter_t_u, explain_symbol
+from designkit.io._letters import NO_WAYS, Ways, converter_t_u, explain_symbol
 from designkit.io._parsers import (
     FASTA,
     Record,
@@ -55,6 +55,7 @@ class SequenceReader:
         convert_t_u: bool = False,
         uppercase: bool = False,
         on_invalid: str = "fail",
+        ways: Ways = NO_WAYS,
         chunk_rows: int = 4096,
     ):
         if on_invalid not in ("fail", "skip"):
@@ -67,6 +68,7 @@ class SequenceReader:
         self._separator = alphabet.separator if alphabet else ""
         self._convert = converter_t_u(alphabet) if convert_t_u else None
         self._uppercase = uppercase
+        self._ways = ways
         self._skip = on_invalid == "skip"
         self._chunk_rows = chunk_rows
         self.rows_read = self.rows_failed = 0
@@ -154,7 +156,7 @@ class SequenceReader:
         """The sequence as it will be used, and what is wrong with it."""
         sequence = record.sequence
         if is_missing(sequence) or not str(sequence).strip():
-            return "", "the sequence is empty; remove the record, or pass --on-invalid skip"
+            return "", f"the sequence is empty; remove the record{self._ways.or_skip}"
         if not isinstance(sequence, str):
             return "", f"the sequence is not text but {sequence!r}"
         sequence = " ".join(sequence.split()) if self._separator else sequence.strip()
@@ -168,7 +170,8 @@ class SequenceReader:
                 position, symbol = found
                 return "", (
                     f"position {position}: {symbol!r} is not in the {self._alphabet.name} alphabet "
-                    f"({self._alphabet.describe()}); {explain_symbol(self._alphabet, symbol)}"
+                    f"({self._alphabet.describe()}); "
+                    f"{explain_symbol(self._alphabet, symbol, self._ways)}"
                 )
         return sequence, None
 
@@ -183,6 +186,7 @@ def read_sequences(
     convert_t_u: bool = False,
     uppercase: bool = False,
     on_invalid: str = "fail",
+    ways: Ways = NO_WAYS,
     chunk_rows: int = 4096,
 ) -> SequenceReader:
     """Read sequences in chunks; memory does not grow with the input.
@@ -201,6 +205,7 @@ def read_sequences(
         convert_t_u: write U as T for DNA alphabets and T as U for RNA alphabets.
         uppercase: accept lower-case letters, as upper case.
         on_invalid: ``fail`` at the first record that cannot be used, or ``skip`` and count it.
+        ways: how the command is asked to read in another way, for messages.
         chunk_rows: most rows in one chunk.
 
     Returns:
@@ -222,6 +227,7 @@ def read_sequences(
         convert_t_u=convert_t_u,
         uppercase=uppercase,
         on_invalid=on_invalid,
+        ways=ways,
         chunk_rows=chunk_rows,
     )
 
@@ -236,6 +242,7 @@ def read_table(
     convert_t_u: bool = False,
     uppercase: bool = False,
     on_invalid: str = "fail",
+    ways: Ways = NO_WAYS,
 ) -> pd.DataFrame:
     """Read all sequences into one table, with numbers and truth values as such.
 
@@ -253,6 +260,7 @@ def read_table(
         convert_t_u=convert_t_u,
         uppercase=uppercase,
         on_invalid=on_invalid,
+        ways=ways,
     ) as reader:
         frame = pd.concat(reader, ignore_index=True)
     for name in frame.columns.drop(["id", "sequence"]):

@@ -12,6 +12,7 @@ import pandas as pd
 import torch
 
 from designkit.errors import InputError, did_you_mean
+from designkit.io._letters import Ways
 from designkit.io.provenance import sha256_file
 from designkit.io.sequences import read_table
 from designkit.randomness import noise_for
@@ -26,6 +27,10 @@ if TYPE_CHECKING:
     from designkit.randomness import Noise
     from designkit.recipes.pretrain_settings import ClassSettings, PretrainSettings
 
+
+BY_SETTINGS = Ways(
+    "--set data.uppercase=true", "--set data.convert_t_u=true", "--set data.on_invalid=skip"
+)
 
 _LABEL = "label: "
 """Prefix of the label columns, apart from whatever columns the files have."""
@@ -133,6 +138,7 @@ def load_training_data(
             convert_t_u=wanted.convert_t_u,
             uppercase=wanted.uppercase,
             on_invalid=wanted.on_invalid,
+            ways=BY_SETTINGS,
         )
         kept = frame[_matches(frame, wanted.where)]
         counts["read"] += len(frame)

@@ -83,6 +83,7 @@ def run_score(options: RunOptions, source: str, output: OutputOptions) -> int:
     if not settings.rewards and settings.model is None:
         raise UsageError("nothing to score with: add --reward REF or --model MODEL")
 
+    from designkit.io._letters import BY_FLAGS
     from designkit.io.designs import DesignWriter
     from designkit.io.sequences import read_sequences
     from designkit.recipes.record import RunRecord, check_same_run
@@ -128,6 +129,7 @@ def run_score(options: RunOptions, source: str, output: OutputOptions) -> int:
         convert_t_u=settings.convert_t_u,
         uppercase=settings.uppercase,
         on_invalid="fail" if settings.on_invalid == "fail" else "skip",
+        ways=BY_FLAGS,
         chunk_rows=_chunk_rows(engine),
     )
     name = "input" if source == "-" else Path(source).name.partition(".")[0]

@@ -31,5 +31,4 @@ def read_records(name: str, path: Path, column: str) -> Iterator[pd.DataFrame]:
     except InputError as problem:
         # The advice names options of the command line; here they are parameters, or missing.
         advice = str(problem).replace("--column chooses", "column=NAME chooses")
-        advice = advice.replace(", or pass --on-invalid skip", "")
         raise RewardError(f"reward {name!r}: {advice}") from problem

@@ -8,6 +8,7 @@ import pytest
 
 from designkit.alphabet import DNA, PROTEIN, RNA, Alphabet
 from designkit.errors import InputError, UsageError
+from designkit.io._letters import BY_FLAGS
 from designkit.io.sequences import read_sequences, read_table
 
 TOKENS = Alphabet("smiles", ("C", "Cl", "=", "O"), separator=" ")
@@ -86,7 +87,7 @@ TOKENS = Alphabet("smiles", ("C", "Cl", "=", "O"), separator=" ")
 def test_bad_sequences_are_named(put, alphabet, sequence, message):
     name = put("in.csv", f'note,id,sequence\n\n"x\ny",a,C\nz,b,{sequence}\n')
     with pytest.raises(InputError) as caught:
-        list(read_sequences(name, alphabet=alphabet))
+        list(read_sequences(name, alphabet=alphabet, ways=BY_FLAGS))
     assert str(caught.value) == f"in.csv: record b (line 5): {message}"
     assert caught.value.exit_code == 3
 
@@ -100,7 +101,7 @@ def test_bad_fasta_record_is_named_by_its_header_line(put):
 def test_fasta_record_without_sequence(put):
     for text, where in [(">a\n>b\nAC\n", "a (line 1)"), (">a\nAC\n>b\n", "b (line 3)")]:
         with pytest.raises(InputError) as caught:
-            read_table(put("in.fa", text))
+            read_table(put("in.fa", text), ways=BY_FLAGS)
         assert str(caught.value) == (
             f"in.fa: record {where}: the sequence is empty; remove the record, "
             "or pass --on-invalid skip"
@@ -114,7 +115,23 @@ def test_lower_case_and_t_u_on_request(put):
     frame = read_table(name, alphabet=RNA, uppercase=True, convert_t_u=True)
     assert frame["sequence"].tolist() == ["ACGU", "ACGU"]
     with pytest.raises(InputError, match=r"position 1: 'a'.*--uppercase"):
-        read_table(name, alphabet=RNA, convert_t_u=True)
+        read_table(name, alphabet=RNA, convert_t_u=True, ways=BY_FLAGS)
+
+
+@pytest.mark.parametrize(
+    ("sequence", "message"),
+    [
+        ("ACgT", "lower case is not accepted: write it in upper case"),
+        ("ACU", "T and U are not exchanged: write it as T"),
+        ("ACN", "it is a code for several bases; replace it"),
+        ("AC?", "correct it"),
+        ("", "the sequence is empty; remove the record"),
+    ],
+)
+def test_options_that_a_command_does_not_have_are_not_named(put, sequence, message):
+    with pytest.raises(InputError) as caught:
+        read_table(put("in.csv", f"id,sequence\na,{sequence}\n"), alphabet=DNA)
+    assert str(caught.value).endswith(message)
 
 
 @pytest.mark.parametrize(("alphabet", "called"), [(PROTEIN, "protein"), (None, "unknown")])
