@@ -46,7 +46,8 @@ def read_inputs(
         alphabet: of the prior.
         constraints: that every design keeps.
         lengths: shortest and longest that the prior writes.
-        reading: ``input_format``, ``column`` and ``on_invalid`` (``fail`` or ``skip``).
+        reading: ``input_format``, ``column``, ``convert_t_u``, ``uppercase`` and ``on_invalid``
+            (``fail`` or ``skip``).
 
     Raises:
         InputError: a record that cannot be used; names file and record.
@@ -54,13 +55,16 @@ def read_inputs(
     """
     if source is None:
         return Inputs()
+    from designkit.io._letters import BY_FLAGS
     from designkit.io.sequences import read_table
 
-    frame = read_table(source, alphabet=alphabet, **reading)
+    frame = read_table(source, alphabet=alphabet, ways=BY_FLAGS, **reading)
     name = "standard input" if source == "-" else source
     ids, roots, skipped = [], [], int(frame.attrs["rows_failed"])
     for identifier, sequence in zip(frame["id"], frame["sequence"], strict=True):
         problem = _problem(sequence, alphabet, constraints, lengths)
+        if problem is None and str(identifier) in ids:
+            problem = "an earlier record has this id too; designs are named by it"
         if problem is None:
             ids.append(str(identifier))
             roots.append(sequence)

@@ -146,6 +146,8 @@ class Job:
             (min(self.lengths), max(self.lengths)),
             input_format=settings.input_format,
             column=settings.column,
+            convert_t_u=settings.convert_t_u,
+            uppercase=settings.uppercase,
             on_invalid="fail" if settings.on_invalid == "fail" else "skip",
         )
 
@@ -218,6 +220,7 @@ class Job:
             if journal is not None:
                 journal.append({"inputs": asdict(inputs), "fitted": fitted})
         until = self.settings.until
+        self._check_evals(inputs)
         ledger = Ledger(engine, self._alphabet, until.evals)
         aligned = not refiner.changes_lengths
         archive = Archive(ledger, self._alphabet, inputs.roots, aligned=aligned)
@@ -225,6 +228,15 @@ class Job:
         run = RefinementRun(self.settings, refiner, model, archive, clock, journal)
         run.take_up(lines[1:])
         return run
+
+    def _check_evals(self, inputs: Inputs) -> None:
+        """Refuse a run that may not score what it starts from."""
+        most = self.settings.until.evals
+        count = len({root for root in inputs.roots if root is not None})
+        if most is not None and most < count:
+            raise UsageError(
+                f"--until evals={most} is fewer than the {count} sequences to start from"
+            )
 
     def title(self, run: RefinementRun, inputs: Inputs) -> str:
         """What a run is about to do, in a line or two."""
@@ -280,13 +292,20 @@ class Job:
     def plan(self, inputs: Inputs) -> dict[str, Any]:
         """What ``--dry-run`` prints: the resolved settings and the calls to be made at most."""
         settings, refiner, until = self.settings, self.refiner, self.settings.until
+        self._check_evals(inputs)
         root, lineages = inputs.roots[0], len(inputs.roots)
         length = max(self.lengths) if root is None else len(self._alphabet.split(root))
         free = self.constraints.free(length, root)
         denoiser, rewards = refiner.calls_per_round(free, self._alphabet.size)
         fitted = any(one.transform and one.transform.needs_reference for one in settings.rewards)
         measured = is_measured(refiner) or is_measured(refiner.inner())
-        most = None if until.rounds is None else rewards * lineages * (until.rounds + 1)
+        most = None
+        if until.rounds is not None:
+            first = rewards * lineages
+            if root is None:
+                each = refiner.inner().calls_per_design(free, self._alphabet.size)[1] + 1
+                first = max(first, each * max(refiner.members, refiner.children))
+            most = rewards * lineages * until.rounds + first
         if until.evals is not None:
             most = until.evals if most is None else min(most, until.evals)
         return {

@@ -6,7 +6,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from designkit.io.designs import DesignWriter
-from designkit.recipes._refinement_tables import Chosen, Names, design_table, trajectory_table
+from designkit.recipes._refinement_tables import (
+    Chosen,
+    Names,
+    chain_table,
+    design_table,
+    trajectory_table,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -19,6 +25,7 @@ if TYPE_CHECKING:
 
 HISTORY_SUFFIX = ".history.csv"
 TRAJECTORY_SUFFIX = ".trajectory.csv"
+CHAINS_SUFFIX = ".chains.csv"
 PARTIAL_SUFFIX = ".partial.csv"
 
 
@@ -88,6 +95,8 @@ class RefinementOutputs:
         self._write_table(HISTORY_SUFFIX, pd.DataFrame(self._run.history))
         written = trajectory_table(self._run, self._names, self._chosen.numbers)
         self._write_table(TRAJECTORY_SUFFIX, written)
+        if self._run.refiner.follows_law:
+            self._write_table(CHAINS_SUFFIX, chain_table(self._run, self._names))
 
     def _beside(self, suffix: str) -> Path:
         return Path(self._writer.target + suffix)
@@ -119,6 +128,7 @@ class RefinementOutputs:
                 "inputs": sum(root is not None for root in self._inputs.roots),
                 "inputs_skipped": self._inputs.skipped,
                 "without_score": ledger.unscored,
+                "outside_bounds": chosen.outside(run.archive),
             },
             "rounds": {"done": max(0, len(run.history) - 1), "resumed": run.rounds_resumed},
             "input_sha256": self._inputs.sha256 or None,
@@ -157,6 +167,7 @@ class RefinementOutputs:
         lines = [
             f"{rows['requested']} designs requested = {rows['written']} written + "
             f"{rows['failed']} failed + {rows['dropped']} dropped"
+            + (f"; {rows['outside_bounds']} outside the bounds" if rows["outside_bounds"] else "")
             + "".join(f"; {n} without {name}" for name, n in failed.items()),
             f"finished by {reason}: {rounds['done']} rounds"
             + (f", {resumed} of them before" if resumed else ""),

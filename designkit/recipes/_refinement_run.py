@@ -37,7 +37,7 @@ class RefinementRun:
         archive: of the run.
         history: figures of each round, that before the first one included.
         population: that goes on; None before there is one.
-        accepted: designs that went on from any round.
+        members: numbers of the designs that went on from each round.
         rounds_resumed: rounds of an earlier process.
         evals_resumed: sequences that it has scored.
     """
@@ -58,9 +58,15 @@ class RefinementRun:
         self.rounds_resumed = self.evals_resumed = 0
         self._noted = 0, 0
         self._best: tuple[int | None, float] = None, float("nan")
-        self.accepted: set[int] = set()
+        self.members: list[list[int]] = []
         self._front = Front(archive)
-        self._stopping = Stopping(settings.until, archive, clock.over)
+        self._stopping = Stopping(
+            settings.until,
+            archive,
+            clock.over,
+            refiner.children,
+            follows_law=refiner.follows_law,
+        )
 
     def take_up(self, lines: list[dict[str, Any]]) -> None:
         """Go on after the rounds that an earlier process has noted."""
@@ -68,7 +74,8 @@ class RefinementRun:
             self.archive.ledger.restore(line["scored"])
             self.archive.restore(line["designs"])
             self.history.append(line["figures"])
-            self.accepted.update(line["population"])
+            self._stopping.note(line["round"], len(self.archive.ledger))
+            self.members.append(line["population"])
         if lines:
             last = lines[-1]
             memory = {name: _tensor(fields) for name, fields in last["memory"].items()}
@@ -77,12 +84,18 @@ class RefinementRun:
             self._noted = len(self.archive.ledger), len(self.archive)
             self._best = last["best"], last["figures"].get("log_likelihood", float("nan"))
 
+    @property
+    def accepted(self) -> set[int]:
+        """Designs that went on from any round."""
+        return set().union(*self.members)
+
     def rounds(self, brief: Brief, seed: int, should_stop: Callable[[], bool]) -> Iterator[str]:
         """Do the rounds that are left; after each, why the run is finished, empty if it is not.
 
         Raises:
             Interrupted: ``should_stop`` said so; the round that was being done is given up.
             RewardError: more than a fifth of the sequences have no score.
+            UsageError: the time or the evaluations are over before the first round is.
         """
         from designkit.algorithms.refinement.base import Spent
         from designkit.randomness import noise_for
@@ -103,6 +116,10 @@ class RefinementRun:
                 self._finish_round(next(following), rows)
                 yield self._stopping.reason(self.population.round)
         except Spent:
+            if self.population is None:
+                raise UsageError(
+                    f"--until evals={self.settings.until.evals} is too few for the first round"
+                ) from None
             yield f"evals={self.settings.until.evals}"
         except Interrupted:
             if should_stop() or not self.clock.over():
@@ -132,8 +149,9 @@ class RefinementRun:
                 self._best = leader, self._likelihood_of(leader)
             figures["log_likelihood"] = self._best[1]
         self.population = population
-        self.accepted.update(population.numbers.tolist())
+        self.members.append(population.numbers.tolist())
         self.history.append(figures)
+        self._stopping.note(population.round, len(ledger))
         if self.journal is not None:
             self.journal.append(
                 {

@@ -50,6 +50,11 @@ class Chosen:
         requested = each * len(pools)
         return cls(kept, requested, len(wanted) - len(kept), requested - len(wanted))
 
+    def outside(self, archive: Archive) -> int:
+        """How many are outside the bounds of rewards."""
+        scored = [n for n in self.numbers if archive.reward(n) != -float("inf")]
+        return sum(not archive.is_within(number, -math.inf) for number in scored)
+
 
 def best_first(archive: Archive, numbers: Iterable[int]) -> list[int]:
     """Designs by their reward, the earlier of equals first."""
@@ -66,8 +71,9 @@ def _chosen(
     """The best designs of some lineages, or the best that differ."""
     if diversity is None and not by_fronts:
         ranked = [number for each in lineages for number in archive.best(each, count)]
-        return best_first(archive, ranked)[:count]
-    every = best_first(archive, (number for each in lineages for number in archive.best(each)))
+        return _distinct(archive, best_first(archive, ranked))[:count]
+    ranked = [number for each in lineages for number in archive.best(each)]
+    every = _distinct(archive, best_first(archive, ranked))
     if diversity is None:
         return by_front(archive, every, count)
     import numpy as np
@@ -77,6 +83,14 @@ def _chosen(
         pool = by_front(archive, pool, diversity.pool * count)
     rewards = np.array([archive.reward(number) for number in pool], dtype=np.float64)
     return [pool[place] for place in diversity.choose(archive.tokens(pool), rewards, count)]
+
+
+def _distinct(archive: Archive, numbers: list[int]) -> list[int]:
+    """Designs without those whose sequence an earlier one of another lineage has."""
+    found: dict[int, int] = {}
+    for number in numbers:
+        found.setdefault(archive.designs[number].place, number)
+    return list(found.values())
 
 
 class Names:
@@ -89,6 +103,7 @@ class Names:
 
     def __init__(self, archive: Archive, inputs: Inputs):
         self._archive, self._inputs = archive, inputs
+        self._taken = set(inputs.ids)
         self.has_roots = any(root is not None for root in archive.roots)
 
     def of(self, number: int) -> str | None:
@@ -99,7 +114,12 @@ class Names:
         if self._archive.roots[design.lineage] is None:
             return f"design_{number + 1}"
         name = self._inputs.ids[design.lineage]
-        return name if design.parent < 0 else f"{name}.{number + 1}"
+        if design.parent < 0:
+            return name
+        dots = "."
+        while (made := f"{name}{dots}{number + 1}") in self._taken:
+            dots += "."
+        return made
 
     def origin(self, numbers: list[int]) -> dict[str, Any]:
         """Where designs come from, as columns."""
@@ -167,4 +187,28 @@ def trajectory_table(run: RefinementRun, names: Names, written: list[int]) -> pd
         "reward": np.where(np.isneginf(rewards), np.nan, rewards),
     } | names.origin(numbers)
     columns["partner"] = [names.of(archive.designs[number].partner) for number in numbers]
+    return pd.DataFrame(columns)
+
+
+def chain_table(run: RefinementRun, names: Names) -> pd.DataFrame:
+    """Where each chain of a method that follows a law was after each round."""
+    import numpy as np
+    import pandas as pd
+
+    archive, heats = run.archive, run.refiner.heats
+    # The first sequences are not laid out as chains.
+    rounds = list(enumerate(run.members))[1:]
+    numbers = [number for _, members in rounds for number in members]
+    places = [place % len(heats) for _, members in rounds for place in range(len(members))]
+    rewards = np.array([archive.reward(number) for number in numbers], dtype=np.float64)
+    columns: dict[str, Any] = {
+        "round": [round for round, members in rounds for _ in members],
+        "chain": [place + 1 for place in places],
+        "temperature": [heats[place] for place in places],
+        "id": [names.of(number) for number in numbers],
+        "sequence": [archive.sequence(number) for number in numbers],
+        "reward": np.where(np.isneginf(rewards), np.nan, rewards),
+    }
+    if names.has_roots:
+        columns["input"] = names.origin(numbers)["input"]
     return pd.DataFrame(columns)

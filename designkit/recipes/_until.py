@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import time
 from collections.abc import Callable
@@ -15,6 +16,10 @@ from designkit.settings import Settings
 
 if TYPE_CHECKING:
     from designkit.algorithms.refinement.base import Archive
+
+IDLE_ROUNDS, IDLE_CHILDREN = 100, 2000
+"""A run ends after so many rounds, and so many children of each lineage, without a new sequence:
+all that the prior and the constraints allow nearby is known."""
 
 
 def _seconds(value: Any) -> Any:
@@ -56,7 +61,9 @@ class Until(Settings):
     time: Annotated[float, BeforeValidator(_seconds), Field(gt=0)] | None = None
     reward: float | None = None
     plateau: int | None = Field(default=None, ge=1)
-    above: Annotated[tuple[float, int], BeforeValidator(_threshold)] | None = None
+    above: (
+        Annotated[tuple[float, Annotated[int, Field(ge=1)]], BeforeValidator(_threshold)] | None
+    ) = None
 
     def describe(self) -> str:
         """As it is written on a command line."""
@@ -116,17 +123,33 @@ class Clock:
 
 
 class Stopping:
-    """Whether a run has reached what it was to go on until.
+    """Whether a run has reached what it was to go on until, or cannot.
 
     Args:
         until: what that is.
         archive: of the run.
         is_over: whether its time is.
+        children: of each lineage in a round, at most.
+        follows_law: whether designs that are known already are as welcome as new ones; rounds
+            without a new one then end only a run that nothing else is sure to end.
     """
 
-    def __init__(self, until: Until, archive: Archive, is_over: Callable[[], bool]):
+    def __init__(
+        self,
+        until: Until,
+        archive: Archive,
+        is_over: Callable[[], bool],
+        children: int = 1,
+        *,
+        follows_law: bool = False,
+    ):
         self._until, self._archive, self._is_over = until, archive, is_over
         self._looked_at = self._above = 0
+        self._scored, self._fresh = -1, 0
+        ends = until.rounds is not None or until.time is not None
+        self._patience: float = max(IDLE_ROUNDS, -(-IDLE_CHILDREN // children))
+        if follows_law and ends:
+            self._patience = math.inf
 
     def reason(self, round: int) -> str:
         """Why the run is finished after a round; empty where it is not."""
@@ -153,4 +176,16 @@ class Stopping:
             self._looked_at = len(archive)
             if self._above >= wanted:
                 return f"above={threshold:g}:{wanted}"
+        if self._idle(round) >= self._patience:
+            return f"nothing new: {self._idle(round)} rounds found no sequence that was not known"
         return ""
+
+    def note(self, round: int, scored: int) -> None:
+        """Take note of how many sequences were scored after a round, those of a resumed run too."""
+        if scored > self._scored:
+            self._scored, self._fresh = scored, round
+
+    def _idle(self, round: int) -> int:
+        """Rounds since a sequence was scored, or became a design."""
+        designs = self._archive.designs
+        return round - max(self._fresh, designs[-1].round if designs else 0)

@@ -21,7 +21,7 @@ FLAG_NAMES = {
     "method.temperature": "--alpha",
     "temperature": "--alpha",
     "split.by": "--split-group",
-    **{f"until.{key}": "--until" for key in Until.model_fields},
+    **{f"until.{key}": f"--until {key}" for key in Until.model_fields},
 }
 """Flags that are not named after the key they set."""
 

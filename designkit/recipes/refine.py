@@ -59,6 +59,8 @@ class RefineSettings(DesignSettings):
             for no likelihoods.
         column: of the sequences, in tables.
         input_format: of the input.
+        convert_t_u: read T as U in RNA and U as T in DNA.
+        uppercase: accept lower-case letters.
     """
 
     input: str | None = None
@@ -71,6 +73,8 @@ class RefineSettings(DesignSettings):
     likelihood_draws: int = Field(default=32, ge=0)
     column: str = "sequence"
     input_format: Literal["auto", "fasta", "csv", "tsv", "jsonl"] = "auto"
+    convert_t_u: bool = False
+    uppercase: bool = False
 
     @model_validator(mode="before")
     @classmethod
@@ -125,7 +129,11 @@ def run_refine(options: RunOptions, output: OutputOptions) -> int:
         InputError: a sequence to start from that cannot be used.
         RewardError: more than a fifth of the sequences have no score.
     """
-    settings, refiner = resolve_settings(options.configuration())
+    merged = options.configuration()
+    for given, other in (("num", "per_input"), ("per_input", "num")):
+        if options.flags.get(given) is not None and options.flags.get(other) is None:
+            merged.data.pop(other, None)  # what a preset says of it
+    settings, refiner = resolve_settings(merged)
     console = Console(options.quiet)
 
     from designkit.io.designs import DesignWriter, is_complete
@@ -202,6 +210,8 @@ def _refine(
             raise what_ended(stopped, stop, outputs.kept()) from stopped
         except BaseException:
             record.write("failed", **outputs.counts())
+            if journal is not None and not run.history:
+                journal.remove()  # there is nothing to go on from
             raise
         finally:
             progress.close()

@@ -94,6 +94,28 @@ def test_what_is_reached(text: str, round: int, ends: bool) -> None:
         assert stopping.reason(round).split("=")[0] in text
 
 
+def test_a_run_that_finds_nothing_new_ends() -> None:
+    """The last design came in round 2; 100 rounds, and 2000 children, are waited for."""
+    for children, waited in ((50, 100), (20, 100), (10, 200)):
+        stopping = Stopping(until("evals=1000"), archive(), lambda: False, children)
+        assert stopping.reason(1 + waited) == ""
+        assert stopping.reason(2 + waited).startswith(f"nothing new: {waited} rounds found no")
+        stopping.note(1, 6)
+        stopping.note(50, 7)  # scored, but no design
+        stopping.note(60, 7)
+        assert stopping.reason(49 + waited) == ""
+        assert stopping.reason(50 + waited).startswith("nothing new")
+
+
+@pytest.mark.parametrize(
+    ("text", "ends"), [("evals=1000", True), ("rounds=1000", False), ("time=2m", False)]
+)
+def test_chains_that_will_end_may_come_back_to_what_they_know(text: str, ends: bool) -> None:
+    for follows_law in (True, False):
+        stopping = Stopping(until(text), archive(), lambda: False, 50, follows_law=follows_law)
+        assert bool(stopping.reason(500)) == (ends or not follows_law)
+
+
 def test_time_goes_on_where_it_was() -> None:
     assert Stopping(until("time=2m"), archive(), lambda: True).reason(1) == "time=120s"
     assert not Clock(100).over()
