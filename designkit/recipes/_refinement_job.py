@@ -211,6 +211,7 @@ class Job:
         """The run, before its first round or after the last one that its journal tells of."""
         from designkit.algorithms.refinement.base import Archive, Ledger
 
+        self._check_evals(inputs)
         lines = [] if journal is None else journal.lines
         if lines:
             refiner = self.refiner.model_copy(update=lines[0]["fitted"])
@@ -220,7 +221,6 @@ class Job:
             if journal is not None:
                 journal.append({"inputs": asdict(inputs), "fitted": fitted})
         until = self.settings.until
-        self._check_evals(inputs)
         ledger = Ledger(engine, self._alphabet, until.evals)
         aligned = not refiner.changes_lengths
         archive = Archive(ledger, self._alphabet, inputs.roots, aligned=aligned)
