@@ -42,6 +42,7 @@ SETTINGS = {
     "fraction": 0.1,
     "crossover": 0.3,
     "shifts": 0.7,
+    "patience": 2.0,
     "sampler": {"name": "ancestral", "denoiser_temperature": 3.0, "steps": 1000},
 }
 """Those of docs/refine.md for motifs that may lie anywhere."""
