@@ -26,10 +26,12 @@ def describe(schema: type[BaseModel], layer: Layer, prefix: str, details: ErrorD
         details: one of ``ValidationError.errors()``.
     """
     kind, last = details["type"], details["loc"][-1:]
-    path = _path_in(layer.data, details["loc"])
+    path = path_in(layer.data, details["loc"])
     if kind == "missing" and path[-1:] != last:
         path += last
     origin = layer.origin(path)
+    if kind == "value_error" and isinstance(details["input"], dict) and "name" in details["input"]:
+        origin = layer.origin((*path, "name"))  # what is below a name is a problem of its own
     dotted = ".".join(str(part) for part in ((prefix,) if prefix else ()) + path)
     if kind == "missing":
         in_a_list = any(isinstance(part, int) for part in path)
@@ -96,7 +98,7 @@ def _in_plain_words(details: ErrorDetails) -> str:
     return f"must {wanted}, not {str(shown)[:80]}{guess}"
 
 
-def _path_in(data: Any, location: tuple[int | str, ...]) -> KeyPath:
+def path_in(data: Any, location: tuple[int | str, ...]) -> KeyPath:
     """The part of a pydantic location that is keys of the data (the rest names union members)."""
     path: list[str | int] = []
     for part in location:

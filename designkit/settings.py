@@ -8,7 +8,7 @@ settings class. Every problem found is reported, in the user's words, at the pla
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from designkit._problems import describe, joined
+from designkit._problems import describe, joined, path_in
 from designkit.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -192,8 +192,36 @@ def validate(schema: type[S], layer: Layer, prefix: str = "") -> S:
     try:
         return schema.model_validate(layer.data)
     except ValidationError as error:
-        found = (describe(schema, layer, prefix, details) for details in error.errors())
-        raise ConfigurationError(joined(found)) from error
+        raise MisfitError(schema, error, joined(_found(schema, layer, prefix, error))) from error
+
+
+class MisfitError(ConfigurationError):
+    """Values that a settings class does not take.
+
+    Args:
+        schema: the settings class.
+        error: what pydantic found.
+        problems: the same in the user's words.
+    """
+
+    def __init__(self, schema: type[Settings], error: ValidationError, problems: Sequence[str]):
+        super().__init__(problems)
+        self.schema, self.error = schema, error
+
+
+def _found(
+    schema: type[Settings], layer: Layer, prefix: str, error: ValidationError
+) -> Iterator[str]:
+    """Problems one by one; those of a part that has settings of its own where it wrote them."""
+    for details in error.errors():
+        inner = getattr(details.get("ctx", {}).get("error"), "__cause__", None)
+        path = path_in(layer.data, details["loc"])
+        if isinstance(inner, MisfitError) and isinstance(details["input"], dict):
+            names = tuple(str(part) for part in path)
+            dotted = ".".join((prefix, *names) if prefix else names)
+            yield from _found(inner.schema, layer.at(*names), dotted, inner.error)
+        else:
+            yield describe(schema, layer, prefix, details)
 
 
 def _put(layer: Layer, path: tuple[str, ...], value: Any, origin: str) -> bool:

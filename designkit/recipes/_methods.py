@@ -81,7 +81,7 @@ def resolve_method(
         is_misspelt = did_you_mean(key, schema.model_fields)
         if key in plugin.model_fields or not is_misspelt:
             method.data[key] = merged.data.pop(key)
-            method.origins[(key,)] = merged.origin((key,))
+            method.origins |= {path: o for path, o in merged.origins.items() if path[0] == key}
     merged.data["method"] = method.data
     own = {key: value for key, value in method.data.items() if key != "name"}
     problems: list[str] = []

@@ -153,6 +153,19 @@ USAGE = [
     ("score good.fa --reward gc?weight=heavy", ("--reward gc?weight=heavy", "a number")),
     ("score good.fa --reward gc?role=filter", ("filter 'gc' needs at_least", "at_most")),
     ("score good.fa --reward gc?at_least=0.4", ("'gc'", "constraint and filter")),
+    (
+        "sample tiny -n 2 --method svdd --reward gc --set value.name=monte_carlo "
+        "--set value.complet=3",
+        (
+            "--set value.complet=3: unknown key 'method.value.complet'; did you mean "
+            "'method.value.completions'?",
+        ),
+    ),
+    (
+        "sample tiny -n 2 --method svdd --reward gc --set value.completions=3 "
+        "--set value.name=monte_carl",
+        ("--set value.name=monte_carl: ", "did you mean 'monte_carlo'?"),
+    ),
     ("score good.fa --reward gc?role=monitor", ("no reward to optimise", "monitor")),
     ("score good.fa --reward gc?transform=sigmod(low=0,high=1)", ("sigmod", "sigmoid")),
     ("score good.fa --reward gc?transform=sigmoid(low=0)", ("high", "missing")),
