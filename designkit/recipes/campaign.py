@@ -103,7 +103,7 @@ def run_campaign(options: RunOptions, output: OutputOptions, request: CampaignRe
     request.check(output)
     assert request.state is not None
     folder, console = StateFolder(request.state), Console(options.quiet)
-    given = options.configuration()
+    given = options.configuration("refine")
     if not options.dry_run:
         set_threads(options.threads)
     with ExitStack() as stack:

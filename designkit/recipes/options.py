@@ -9,7 +9,7 @@ from typing import Any
 from designkit.recipes._parameters import filled_in
 from designkit.recipes._until import Until
 from designkit.recipes.objective import expand_rewards, reward_layer
-from designkit.recipes.presets import find_preset
+from designkit.recipes.presets import preset_of
 from designkit.recipes.runtime import parse_duration
 from designkit.settings import Layer, flag_layer, merge, parse_set, read_yaml
 
@@ -75,9 +75,9 @@ class RunOptions:
     quiet: bool = False
     rewards: Sequence[str] = ()
 
-    def configuration(self) -> Layer:
-        """Preset < configuration files < ``--set`` < flags, merged."""
-        layers = [read_yaml(find_preset(self.preset))] if self.preset else []
+    def configuration(self, command: str) -> Layer:
+        """Preset < configuration files < ``--set`` < flags of a command, merged."""
+        layers = [read_yaml(preset_of(command, self.preset))] if self.preset else []
         layers += [read_yaml(path) for path in self.config]
         layers += [parse_set(self.assignments), reward_layer(self.rewards)]
         layers = filled_in(layers)

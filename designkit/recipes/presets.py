@@ -7,6 +7,7 @@ comments is its description, and the first line of that is its title.
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -39,6 +40,23 @@ def list_presets() -> list[Preset]:
     """All presets, by name."""
     paths = sorted(presets_folder().glob("*.yaml"))
     return [Preset(path.stem, path, _description(path)) for path in paths]
+
+
+def preset_of(command: str, name: str) -> Path:
+    """The file of a preset of a command, which its description shows how to call.
+
+    Args:
+        command: that it is to be used with.
+        name: what ``find_preset`` takes.
+
+    Raises:
+        UsageError: no such preset, or one of another command.
+    """
+    path = find_preset(name)
+    own = re.search(r"designkit (\w+) --preset", _description(path))
+    if own is not None and own[1] != command:
+        raise UsageError(f"--preset {name}: a preset of designkit {own[1]}, not of {command}")
+    return path
 
 
 def find_preset(name: str) -> Path:

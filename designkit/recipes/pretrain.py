@@ -296,7 +296,7 @@ def run_pretrain(
     options: RunOptions, *, sources: Sequence[str], name: str, run_dir: str | None, resume: bool
 ) -> None:
     """The command: resolve everything, train, say where the model is."""
-    merged = options.configuration()
+    merged = options.configuration("pretrain")
     if merged.data.get("kind") == "value":
         from designkit.recipes.pretrain_value import run_pretrain_value
 

@@ -129,7 +129,7 @@ def run_refine(options: RunOptions, output: OutputOptions) -> int:
         InputError: a sequence to start from that cannot be used.
         RewardError: more than a fifth of the sequences have no score.
     """
-    merged = options.configuration()
+    merged = options.configuration("refine")
     for given, other in (("num", "per_input"), ("per_input", "num")):
         if options.flags.get(given) is not None and options.flags.get(other) is None:
             merged.data.pop(other, None)  # what a preset says of it

@@ -73,7 +73,7 @@ def run_sample(options: RunOptions, output: OutputOptions) -> int:
         Interrupted: stopped by a signal, Ctrl-C or ``--max-time``; the finished designs are kept.
         RewardError: more than a fifth of the designs have no score.
     """
-    settings, sampler = resolve_settings(options.configuration())
+    settings, sampler = resolve_settings(options.configuration("sample"))
     seconds = options.seconds
     console = Console(options.quiet)
 

@@ -79,7 +79,7 @@ def run_score(options: RunOptions, source: str, output: OutputOptions) -> int:
         BudgetExhausted: ``max_evals`` is spent; what was written is kept.
         InputError: a record that cannot be used.
     """
-    settings = validate(ScoreSettings, options.configuration())
+    settings = validate(ScoreSettings, options.configuration("score"))
     if not settings.rewards and settings.model is None:
         raise UsageError("nothing to score with: add --reward REF or --model MODEL")
 
