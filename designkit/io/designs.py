@@ -58,6 +58,7 @@ class DesignWriter:
     Attributes:
         rows_written: rows written by this run.
         rows_resumed: complete rows an interrupted run had left (not those appended to).
+        rows_before: rows of the output that is appended to.
 
     Raises:
         OutputError: the output exists, is a folder, or its folder is missing or not writable;
@@ -77,13 +78,16 @@ class DesignWriter:
         resumable: bool = True,
     ):
         self.target = target
+        self._stream = is_stream(target)
+        if not self._stream and os.path.isdir(target):
+            raise OutputError(f"{target}: is a folder; name a file in it")
         self.format = _resolve_format(target, format)
         self.rows_written = 0
         self.rows_resumed = 0
+        self.rows_before = 0
         self._columns = list(columns) if columns is not None else None
         self._selected = columns is not None
         self._compressed = is_gzip_name(target)
-        self._stream = is_stream(target)
         self._append, self._resume, self._resumable = append, resume, resumable
         self._descriptor = -1
         self._size = 0
@@ -150,8 +154,6 @@ class DesignWriter:
             self._close()
 
     def _refuse(self, force: bool) -> None:
-        if os.path.isdir(self._path):
-            raise OutputError(f"{self.target}: is a folder; name a file in it")
         check_folder(self.target, self._path.parent)
         part_exists = self._part.exists() and self._part.stat().st_size > 0
         if self._resume:
@@ -198,7 +200,8 @@ class DesignWriter:
         os.ftruncate(self._descriptor, part.end)
         os.lseek(self._descriptor, part.end, os.SEEK_SET)
         self._size = part.end
-        self.rows_resumed = part.rows - (base.rows if base else 0)
+        self.rows_before = base.rows if base else 0
+        self.rows_resumed = part.rows - self.rows_before
         if part.columns is not None:
             self._adopt_columns(part.columns)
 

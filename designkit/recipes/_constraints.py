@@ -115,7 +115,10 @@ class RunConstraints:
             return ""
         words = self._settings.describe(self.alphabet)
         told = f"constraints: {constraints.free} of {length} positions free"
-        return told + (f"; forbidden: {words}" if words else "")
+        own = self._settings
+        told += f"; forbidden: {words}" if words else ""
+        told += f"; no stop codon in frame in {own.coding}" if own.coding is not None else ""
+        return told + (f"; GC {', '.join(own.gc)}" if own.gc else "")
 
     def draw(
         self,

@@ -49,11 +49,23 @@ class SamplingRun:
         self.models = models
         self.constraints = constraints
         self.done = self.started_at = 0
+        self.before = 0
         self.unscored = 0
         self.dropped = 0
         self.failed = 0
         self.infeasible = 0
         self.rewards: list[float] = []
+
+    def append_to(self, writer: DesignWriter) -> None:
+        """Number designs from the last one on that the output holds already.
+
+        They are other designs than those, at the same seed too: populations begin anew.
+        """
+        from designkit.io.sequences import read_table
+
+        table = read_table(str(writer.part), input_format=writer.format, on_invalid="skip")
+        ids = table["id"].head(writer.rows_before).str.extract(r"^design_(\d+)$")[0]
+        self.before = int(ids.dropna().astype(int).max()) if ids.notna().any() else 0
 
     def take_up(self, writer: DesignWriter, record: Mapping[str, Any]) -> None:
         """Go on after the designs that an interrupted run has written, and count them.
@@ -67,7 +79,7 @@ class SamplingRun:
         earlier = read_table(
             str(writer.part), alphabet=self.model.alphabet, input_format=writer.format
         ).tail(writer.rows_resumed)
-        numbers = earlier["id"].str.rpartition("_")[2].astype(int)
+        numbers = earlier["id"].str.rpartition("_")[2].astype(int) - self.before
         self.done, self.failed, self.dropped = _told(record, numbers)
         # Designs that were dropped or failed leave a gap in the numbers; a run that was killed
         # has told of all that failed.
@@ -128,8 +140,9 @@ class SamplingRun:
         from designkit.randomness import noise_for
 
         device = self.model.device
-        noise = noise_for(self.seed, last - first, start=first, device=device)
         length, size = self.settings.length, self.sampler.population
+        start = -(-self.before // size) * size + first
+        noise = noise_for(self.seed, last - first, start=start, device=device)
         lengths = (
             self.model.length_law.sample(noise) if length is None else [length] * (last - first)
         )
@@ -170,7 +183,7 @@ class SamplingRun:
         sequences, rows = list(designs.values()), np.array(list(designs), dtype=np.int64)
         numbers = first + 1 + rows
         columns: dict[str, Any] = {
-            "id": [f"design_{number}" for number in numbers],
+            "id": [f"design_{self.before + number}" for number in numbers],
             "sequence": sequences,
         }
         if self.engine is not None:

@@ -233,7 +233,7 @@ def finetune(
 
 def run_finetune(options: RunOptions, *, name: str, run_dir: str | None, resume: bool) -> None:
     """The command: resolve everything, tune, say where the model is."""
-    merged = options.configuration()
+    merged = options.configuration("finetune")
     folder = Path(run_dir) if run_dir else Path("runs") / name
     seed = seed_of(options.seed, folder, resume=resume)
     request = resolve_finetune_request(merged, name=name, run_dir=folder, seed=seed)

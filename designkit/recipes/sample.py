@@ -165,6 +165,8 @@ def run_sample(options: RunOptions, output: OutputOptions) -> int:
     record = RunRecord(output.target, {"command": "sample", **fields})
     with writer, stop_on_signals(seconds) as stop, engine or nullcontext():
         run = SamplingRun(settings, sampler, model, engine, seed, stored.ref, constraints, models)
+        if writer.rows_before:
+            run.append_to(writer)
         if writer.rows_resumed:
             check_same_run(output.target, same)
             run.take_up(writer, read_record(output.target, finished=False))

@@ -283,6 +283,8 @@ class Registry:
     def _read_folder(self, path: Path) -> StoredModel:
         if not path.is_dir():
             raise ModelError(f"no model folder {str(path)!r}")
+        if not (path / CARD).exists():
+            raise ModelError(f"no model in {str(path)!r}: the folder has no {CARD}")
         card = _read_card(path)
         packaged = PACKAGED_ROOT in path.resolve().parents
         return StoredModel(path, str(card["name"]), int(card["version"]), card, packaged)

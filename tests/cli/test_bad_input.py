@@ -220,6 +220,7 @@ ARTIFACTS = [
     ("sample tinny -o out.csv", ("unknown model 'tinny'", "did you mean 'tiny'?", "models list")),
     ("sample tiny@7 -o out.csv", ("'tiny@7'", "there is tiny@1")),
     ("sample ./absent -o out.csv", ("no model folder", "absent")),
+    ("sample ./ -o out.csv", ("no model in '.': the folder has no model.json",)),
     ("sample pred -o out.csv", ("pred", "a prior is needed")),
     (
         "sample tiny --reward model:tiny -o out.csv",
@@ -294,6 +295,7 @@ OUTPUTS = [
     ("absent/out.csv", 2, "absent does not exist; create it first"),
     ("good.fa/out.csv", 2, "good.fa"),
     ("dir.csv", 2, "dir.csv: is a folder"),
+    ("/tmp", 2, "/tmp: is a folder; name a file in it"),
     ("out.xyz", 2, "--format"),
     ("out", 2, "--format"),
     ("kept.csv", 2, "kept.csv: exists already; --force"),

@@ -137,6 +137,12 @@ def test_the_plan_counts_letters_to_be_found(run) -> None:
     assert "attempts_at_most" in outcome.stdout
 
 
+def test_all_constraints_are_said(run) -> None:
+    line = ["--forbid", "GAATTC", "--coding", "1-9", "--gc", "0.2-0.8", "--gc", "0.1-0.9:10"]
+    said = run("sample", "tiny", "-n", 1, "--seed", 1, *line).stderr
+    assert "forbidden: GAATTC; no stop codon in frame in 1-9; GC 0.2-0.8, 0.1-0.9:10\n" in said
+
+
 def test_a_budget_is_spent_on_the_letters_to_be_found(run) -> None:
     length = length_of(run)
     line = ["--method", "auto", "--reward", "model:pred", "--max-evals", 120, "-n", 2, "--dry-run"]

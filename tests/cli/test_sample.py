@@ -19,6 +19,7 @@ from .conftest import Starter, end, wait_until
 
 SVDD = ["--method", "svdd", "--reward", "model:pred", "--set", "candidates=3"]
 BEST = ["--method", "best_of_n", "--reward", "model:pred", "--set", "candidates=3"]
+SMC = ["--method", "smc", "--reward", "model:pred", "--set", "particles=4", "--alpha", "1"]
 RECORDED = ["--method", "ancestral", "--reward", "model:pred"]
 
 
@@ -353,6 +354,32 @@ def test_a_finished_output_keeps_its_record_until_it_is_replaced(run, stop_after
     assert (meta("a.csv")["seed"], meta("a.csv")["status"]) == (seed, "complete")
     assert len(pd.read_csv("a.csv")) == 12
     assert not Path("a.csv.part.meta.json").exists()
+
+
+@pytest.mark.parametrize("target", ["a.csv", "a.fa.gz"])
+def test_appended_designs_are_numbered_on(run, stop_after, target: str) -> None:
+    whole = f"whole-{target}"
+    assert run("sample", "tiny", "-n", 9, "--seed", 4, "-o", whole).exit_code == 0
+    line = ["sample", "tiny", "--seed", 4, "--batch-size", 2, "-o", target]
+    assert run(*line, "-n", 3).exit_code == 0
+    stop_after(2)
+    assert run(*line, "-n", 6, "--append").exit_code == 75
+    stop_after(1000)
+    assert run(*line, "-n", 6, "--append", "--resume").exit_code == 0
+    assert content(target) == content(whole)  # no design is there twice
+    assert meta(target)["rows"]["resumed"] == 4
+    assert_counts_add_up(target)
+
+
+def test_populations_are_appended_whole(run) -> None:
+    line = ["sample", "tiny", "--seed", 4, *SMC, "-q"]
+    assert run(*line, "-n", 9, "-o", "whole.csv").exit_code == 0
+    assert run(*line, "-n", 3, "-o", "a.csv").exit_code == 0
+    assert run(*line, "-n", 4, "-o", "a.csv", "--append").exit_code == 0
+    drawn, whole = pd.read_csv("a.csv"), pd.read_csv("whole.csv")
+    assert drawn["id"].tolist() == [f"design_{number}" for number in range(1, 8)]
+    wanted = [*whole["sequence"][:3], *whole["sequence"][4:8]]
+    assert drawn["sequence"].tolist() == wanted
 
 
 def test_nothing_to_resume_starts(run) -> None:
