@@ -39,15 +39,7 @@ def finetune(
     alpha: designs.Alpha = None,
     length: designs.Length = None,
     condition: designs.Condition = None,
-    on_invalid: Annotated[
-        str | None,
-        typer.Option(
-            "--on-invalid",
-            metavar="fail|worst",
-            help="What to do with designs that cannot be scored: they count as the worst; fail "
-            "stops when they are more than a fifth.",
-        ),
-    ] = None,
+    on_invalid: options.OnInvalid = None,
     preset: options.Preset = None,
     config: options.Config = None,
     set_: options.Set = None,
@@ -58,15 +50,7 @@ def finetune(
     quiet: options.Quiet = False,
     cache: options.Cache = None,
     device: options.Device = "auto",
-    precision: Annotated[
-        str | None,
-        typer.Option(
-            "--precision",
-            metavar="fp32|bf16|auto",
-            help="fp32 when not given: ratios of probabilities are rough in bf16.",
-            rich_help_panel=options.COMPUTING,
-        ),
-    ] = None,
+    precision: options.Precision = "fp32",  # ratios of probabilities are rough in bf16
     threads: options.Threads = None,
     max_time: options.MaxTime = None,
 ) -> None:
@@ -83,7 +67,7 @@ def finetune(
         "length": length,
         "condition": condition,
         "on_invalid": on_invalid,
-        "precision": precision,
+        "precision": None if precision == "fp32" else precision,
         "cache": cache,
     }
     run_finetune(

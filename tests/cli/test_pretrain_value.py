@@ -163,7 +163,7 @@ def test_doubts_are_told_and_misfits_refused(run, home: Path) -> None:
     assert "warning" not in sample("tiny", "gc", "--alpha", 0.21).stderr
     for prior, message in (
         ("vari", "is for the prior tiny@1"),
-        ("prot", "is for dna, not for pro"),
+        ("prot", "is for the prior tiny@1, not for prot"),
     ):
         outcome = sample(prior, "gc" if prior == "vari" else "gravy")
         assert outcome.exit_code == 4

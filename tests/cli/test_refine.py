@@ -248,7 +248,7 @@ def test_a_guided_sampler(run, fasta: Path) -> None:
     assert refused.exit_code == 2
     assert "its designs depend on each other" in refused.stderr
     refused = run(*LINE, "--set", "sampler.name=svdd", "--set", "sampler.candidats=3")
-    assert "did you mean 'sampler.candidates'" in refused.stderr
+    assert "did you mean 'method.sampler.candidates'" in refused.stderr
 
 
 def test_standard_output_and_input(run, fasta: Path) -> None:

@@ -208,7 +208,7 @@ def test_what_is_wrong_is_said_in_words() -> None:
         ({"fix": "1-3", "design": "3-5", "template": "ACGTACG"}, "position 3 is in --fix and in"),
         ({"fix": "1-2", "template": "ANNNNNN"}, "position 2 is to be kept, but the template leave"),
         ({"template": "ACNNNNN", "forbid_letters": "C"}, "position 2: the template asks for C, --"),
-        ({"forbid_letters": "ACGT"}, "position 1: the template asks for A or C or G or T"),
+        ({"forbid_letters": "ACGT"}, "--forbid-letters ACGT: these are all letters"),
         ({"template": "NGAATTC", "forbid": "GAATTC"}, "GAATTC is at positions 2-7, which are fixe"),
         ({"template": "TGANNNN", "coding": "1-3"}, "stop codon TGA is at positions 1-3, which"),
         ({"forbid": ("S", "W")}, "the forbidden words leave no letter somewhere"),

@@ -101,7 +101,7 @@ def test_a_run_takes_them_from_its_preset(tmp_path: Path, monkeypatch: pytest.Mo
     (tmp_path / "rna-fold.yaml").write_text(FILE)
     monkeypatch.setattr(presets, "presets_folder", lambda: tmp_path)
     options = RunOptions(preset="rna-fold", assignments=["target=(...)"], flags={"model": "mine"})
-    merged = options.configuration()
+    merged = options.configuration("sample")
     assert merged.data["model"] == "mine"
     assert "parameters" not in merged.data
     assert "target" not in merged.data
