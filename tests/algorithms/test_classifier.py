@@ -116,7 +116,7 @@ def test_letters_are_valued_by_roll_outs() -> None:
 
 def test_what_a_design_tries_does_not_depend_on_the_others() -> None:
     """On a time grid some write one letter in a step in which others write more."""
-    value = {"name": "rollout", "completions": 1, "steps": 1}
+    value = {"name": "rollout", "completions": 1}
     method = Classifier(temperature=0.1, value=value, decoding="grid", steps=5)
     whole = draw(method, 40)
     alone = [

@@ -353,3 +353,25 @@ def test_the_best_of_n_is_one_of_those_that_satisfy() -> None:
         chosen = method.model_copy(update={"temperature": heat})
         drawn = chosen.sample(WORLD.model(), objective, Request(4, guard=guard), noise)
         assert guard.holds(drawn.tokens).all()
+
+
+def test_what_a_row_draws_does_not_depend_on_what_others_write() -> None:
+    """Rows that write one letter among rows that write two draw as they do alone."""
+    constraints = ConstraintSettings(forbid=("AA", "BC", "CB", "DD")).compile(ALPHABET, 4)
+    assert constraints is not None
+    guard, count = Guard(constraints), 60
+    states, law = states_and_law(torch.full((count, 4), WORLD.size), 7)
+    rows = torch.arange(count)
+    # The second letter, whose draw as part of a sequence depends on the first.
+    is_open = law.open & (torch.tensor([False, True]) | (rows % 2 == 1)[:, None])
+    drawn = guard.transition(states, replace(law, open=is_open))
+    letters = drawn.draw(states.noise, 3)
+    chances = drawn.log_prob(letters)
+    narrow = Transition(law.positions[:, 1:], law.probs[:, 1:], law.open[:, 1:])
+    for each, part in ((narrow, rows[::2]), (law, rows[1::2])):
+        own = Transition(each.positions[part], each.probs[part], each.open[part])
+        alone = guard.transition(states.select(part), own)
+        width = own.positions.shape[1]
+        again = alone.draw(states.noise.rows(part), 3)
+        assert torch.equal(again, letters[part][..., -width:])
+        torch.testing.assert_close(alone.log_prob(again), chances[part])
